@@ -1,0 +1,1 @@
+"""The domain of SLIDR: clicks, features, verdicts and releases, pure and without I/O."""

@@ -1,0 +1,74 @@
+"""One tree of errors, named by the state they report. A message says what was required, what came, what to do."""
+
+from __future__ import annotations
+
+
+class SlidrError(Exception):
+    """Any state that SLIDR names. Catch the named children, not this."""
+
+
+class InvalidRecord(SlidrError):
+    """A record breaks its contract; it goes to the reject store and never blocks its shard.
+
+    `reason` is a stable code (see docs/data-contract.md), `detail` says what was required and what came.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class InvalidClick(InvalidRecord):
+    """A click record breaks the contract."""
+
+
+class InvalidPurchase(InvalidRecord):
+    """A purchase record breaks the contract."""
+
+
+class FeatureMismatch(SlidrError):
+    """Two parts of the system disagree about the feature spec (names, order, shape or dtype)."""
+
+
+class DependencyUnavailable(SlidrError):
+    """Something that a decision needs did not answer. The clicks become UNDECIDED, never lost (rule 6)."""
+
+
+class CountersUnavailable(DependencyUnavailable):
+    """The counter cache did not answer in time."""
+
+
+class ProfilesUnavailable(DependencyUnavailable):
+    """The profile table did not answer in time."""
+
+
+class ScoringUnavailable(DependencyUnavailable):
+    """The endpoint did not score in time, or its circuit is open."""
+
+
+class ServingStateUnavailable(DependencyUnavailable):
+    """Neither the pointer nor a recent enough copy of it can be read."""
+
+
+class PublishFailed(SlidrError):
+    """Verdicts, rejects or queue entries could not be written; the batch is retried from `first_failed`.
+
+    `first_failed` is the index, in the batch, of the first record whose outcome is not durable.
+    """
+
+    def __init__(self, message: str, *, first_failed: int = 0) -> None:
+        super().__init__(message)
+        self.first_failed = first_failed
+
+
+class ReleaseInvalid(SlidrError):
+    """A release bundle is incomplete, or its content does not hash to its id."""
+
+
+class ReleaseConflict(SlidrError):
+    """The pointer was changed by somebody else since it was read."""
+
+
+class CalibrationInfeasible(SlidrError):
+    """No threshold meets the false-positive budget and the floors together."""

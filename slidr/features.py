@@ -1,0 +1,255 @@
+"""The feature spec as data, and the one function that turns raw counts into features, online and offline (rule 2)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slidr.click import Device
+from slidr.contract import from_epoch_ms
+from slidr.counters import ENTITIES, GAPS, IP, RAW_COLUMNS, entity_slice
+from slidr.errors import FeatureMismatch
+
+Transform = Literal["identity", "log1p"]
+Floats = NDArray[np.float32]
+Counts = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """One column of the feature matrix. `transform` is applied inside the model; serving sends raw features."""
+
+    name: str
+    entity: str
+    window_s: int | None
+    unit: str
+    transform: Transform = "identity"
+
+
+_WINDOW_S: Final = {"10s": 10, "1m": 60, "10m": 600, "1h": 3600, "24h": 86_400}
+DEVICES: Final = tuple(Device)
+PROFILE_COLUMNS: Final = (
+    "ip.clicks_per_day",
+    "ip.users_per_day",
+    "ip.age_days",
+    "user.clicks_per_day",
+    "user.age_days",
+    "ua.clicks_per_day",
+    "ua.users_per_day",
+    "ua.age_days",
+)
+"""Columns of the profile matrix, float32, NaN where the key has no profile (absent by nature)."""
+
+
+def _velocity(entity: str) -> list[Feature]:
+    counts = [
+        Feature(name=f"{entity}.n_{w}", entity=entity, window_s=s, unit="clicks", transform="log1p")
+        for w, s in _WINDOW_S.items()
+    ]
+    return [
+        Feature(name=f"{entity}.present", entity=entity, window_s=None, unit="flag"),
+        *counts,
+        Feature(name=f"{entity}.has_previous", entity=entity, window_s=86_400, unit="flag"),
+        Feature(name=f"{entity}.gap_s", entity=entity, window_s=86_400, unit="s", transform="log1p"),
+        Feature(name=f"{entity}.gap_mean_s", entity=entity, window_s=86_400, unit="s", transform="log1p"),
+        Feature(name=f"{entity}.gap_cv", entity=entity, window_s=86_400, unit="ratio", transform="log1p"),
+    ]
+
+
+def _members() -> list[Feature]:
+    return [
+        Feature(
+            name=f"{entity.name}.{column}",
+            entity=entity.name,
+            window_s=_WINDOW_S[column.rpartition("_")[2]],
+            unit="distinct",
+            transform="log1p",
+        )
+        for entity in ENTITIES
+        for column in entity.columns[7 + GAPS :]
+    ]
+
+
+def _profiles() -> list[Feature]:
+    units = {"clicks_per_day": "clicks/day", "users_per_day": "users/day", "age_days": "days"}
+    known = [
+        Feature(name=f"profile.{key}.known", entity=key, window_s=None, unit="flag") for key in ("ip", "user", "ua")
+    ]
+    values = [
+        Feature(
+            name=f"profile.{column}",
+            entity=column.partition(".")[0],
+            window_s=28 * 86_400,
+            unit=units[column.partition(".")[2]],
+            transform="log1p",
+        )
+        for column in PROFILE_COLUMNS
+    ]
+    return [*known, *values]
+
+
+FEATURES: Final[tuple[Feature, ...]] = (
+    *(feature for entity in ENTITIES for feature in _velocity(entity.name)),
+    *_members(),
+    Feature(name="ip.clicks_per_user_24h", entity="ip", window_s=86_400, unit="clicks/user", transform="log1p"),
+    Feature(name="ip.clicks_per_session_24h", entity="ip", window_s=86_400, unit="clicks/session", transform="log1p"),
+    *(Feature(name=f"time.{name}", entity="click", window_s=None, unit="unit circle")
+      for name in ("hour_sin", "hour_cos", "day_sin", "day_cos")),
+    Feature(name="click.logged_in", entity="click", window_s=None, unit="flag"),
+    *(Feature(name=f"device.{device}", entity="click", window_s=None, unit="flag") for device in DEVICES),
+    *_profiles(),
+)  # fmt: skip
+FEATURE_NAMES: Final[tuple[str, ...]] = tuple(feature.name for feature in FEATURES)
+FEATURE_COUNT: Final = len(FEATURES)
+_INDEX: Final = {name: i for i, name in enumerate(FEATURE_NAMES)}
+
+
+def spec_hash(features: Sequence[Feature] = FEATURES) -> str:
+    """The first 16 hex digits of the SHA-256 of the spec as canonical JSON: names, order, windows, units, transforms.
+
+    >>> spec_hash() == spec_hash(tuple(FEATURES)), spec_hash(FEATURES[1:]) == spec_hash()
+    (True, False)
+    """
+    text = json.dumps([asdict(feature) for feature in features], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+SPEC_HASH: Final = spec_hash()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClickContext:
+    """What the features need of the clicks besides counts; every array has length `clicks`."""
+
+    minute_of_week: NDArray[np.int32]
+    """Local time in the marketplace's zone: minutes since Monday 00:00, in [0, 10080)."""
+    logged_in: NDArray[np.bool_]
+    device: NDArray[np.int8]
+    """Index into DEVICES."""
+
+
+def context_of(
+    at_ms: Sequence[int], time_zones: Sequence[str], logged_in: Sequence[bool], devices: Sequence[Device]
+) -> ClickContext:
+    """The context of a batch of clicks."""
+    codes = {device: i for i, device in enumerate(DEVICES)}
+    return ClickContext(
+        minute_of_week=local_minute_of_week(np.asarray(at_ms, dtype=np.int64), time_zones),
+        logged_in=np.asarray(logged_in, dtype=np.bool_),
+        device=np.fromiter((codes[device] for device in devices), dtype=np.int8, count=len(devices)),
+    )
+
+
+_QUARTER_MS: Final = 15 * 60_000
+_offsets: dict[tuple[str, int], int] = {}
+
+
+def _offset_minutes(zone: str, quarter: int) -> int:
+    """UTC offset of `zone` in that quarter-hour; offsets change on quarter-hours only, so this caches well."""
+    offset = _offsets.get((zone, quarter))
+    if offset is None:
+        if len(_offsets) > 200_000:
+            _offsets.clear()
+        delta = from_epoch_ms(quarter * _QUARTER_MS).astimezone(ZoneInfo(zone)).utcoffset()
+        offset = int(delta.total_seconds() // 60) if delta is not None else 0
+        _offsets[zone, quarter] = offset
+    return offset
+
+
+def local_minute_of_week(at_ms: NDArray[np.int64], time_zones: Sequence[str]) -> NDArray[np.int32]:
+    """Minutes since Monday 00:00 local time, in [0, 10080), one zone a click.
+
+    >>> local_minute_of_week(np.array([1795435200000]), ["Asia/Tokyo"])  # Monday 12:00 UTC
+    array([1260], dtype=int32)
+    """
+    quarters = at_ms // _QUARTER_MS
+    offsets = np.fromiter(
+        (_offset_minutes(z, q) for z, q in zip(time_zones, quarters.tolist(), strict=True)),
+        dtype=np.int64,
+        count=len(time_zones),
+    )
+    monday = 3 * 1440  # 1970-01-01 was a Thursday
+    return np.asarray((at_ms // 60_000 + offsets + monday) % 10_080, dtype=np.int32)
+
+
+def no_profiles(clicks: int) -> Floats:
+    """A profile matrix in which no key is known."""
+    return np.full((clicks, len(PROFILE_COLUMNS)), np.nan, dtype=np.float32)
+
+
+def assemble(counts: Counts, context: ClickContext, profiles: Floats) -> Floats:
+    """The feature matrix, float32, shape (clicks, FEATURE_COUNT), columns as in FEATURES; finite.
+
+    Args:
+        counts: raw counts, int32, shape (clicks, len(RAW_COLUMNS)).
+        context: what else is known of the clicks.
+        profiles: float32, shape (clicks, len(PROFILE_COLUMNS)), NaN where there is none.
+
+    Raises:
+        FeatureMismatch: a shape or dtype is not as above.
+    """
+    _require("counts", counts, np.int32, len(RAW_COLUMNS))
+    _require("profiles", profiles, np.float32, len(PROFILE_COLUMNS))
+    matrix = np.zeros((len(counts), FEATURE_COUNT), dtype=np.float32)
+    for entity in ENTITIES:
+        block = counts[:, entity_slice(entity)]
+        start = _INDEX[f"{entity.name}.present"]
+        matrix[:, start] = block[:, 0]
+        matrix[:, start + 1 : start + 6] = block[:, 2:7]
+        matrix[:, start + 6 : start + 10] = _gap_features(block[:, 7 : 7 + GAPS])
+        for column in entity.columns[7 + GAPS :]:
+            matrix[:, _INDEX[f"{entity.name}.{column}"]] = block[:, entity.columns.index(column)]
+    per_ip = counts[:, entity_slice(IP)]
+    clicks_24h = per_ip[:, IP.columns.index("n_24h")] + per_ip[:, 0]  # the click itself, where it has an IP
+    for member in ("user", "session"):
+        distinct = np.maximum(per_ip[:, IP.columns.index(f"{member}s_24h")], 1)
+        matrix[:, _INDEX[f"ip.clicks_per_{member}_24h"]] = clicks_24h / distinct
+    _fill_time(matrix, context)
+    matrix[:, _INDEX["click.logged_in"]] = context.logged_in
+    matrix[np.arange(len(matrix)), _INDEX[f"device.{DEVICES[0]}"] + context.device] = 1.0
+    _fill_profiles(matrix, profiles)
+    return matrix
+
+
+def _gap_features(gaps_ms: Counts) -> Floats:
+    """has_previous, gap_s, gap_mean_s, gap_cv of gaps in ms, shape (clicks, GAPS), -1 where absent; zeros then."""
+    known = gaps_ms >= 0
+    n = known.sum(axis=1)
+    gaps_s = np.where(known, gaps_ms, 0) / 1000.0
+    divisor = np.maximum(n, 1)
+    mean = gaps_s.sum(axis=1) / divisor
+    spread = np.where(known, gaps_s - mean[:, None], 0.0)
+    deviation = np.sqrt((spread**2).sum(axis=1) / divisor)
+    cv = np.where((n >= 2) & (mean > 0), deviation / np.where(mean > 0, mean, 1.0), 0.0)
+    return np.stack([n > 0, gaps_s[:, 0], mean, cv], axis=1).astype(np.float32)
+
+
+def _fill_time(matrix: Floats, context: ClickContext) -> None:
+    day_angle = 2 * np.pi * (context.minute_of_week % 1440) / 1440
+    week_angle = 2 * np.pi * (context.minute_of_week // 1440) / 7
+    start = _INDEX["time.hour_sin"]
+    for i, values in enumerate((np.sin(day_angle), np.cos(day_angle), np.sin(week_angle), np.cos(week_angle))):
+        matrix[:, start + i] = values
+
+
+def _fill_profiles(matrix: Floats, profiles: Floats) -> None:
+    for key in ("ip", "user", "ua"):
+        columns = [i for i, name in enumerate(PROFILE_COLUMNS) if name.startswith(f"{key}.")]
+        matrix[:, _INDEX[f"profile.{key}.known"]] = ~np.isnan(profiles[:, columns[0]])
+    start = _INDEX[f"profile.{PROFILE_COLUMNS[0]}"]
+    matrix[:, start : start + len(PROFILE_COLUMNS)] = np.nan_to_num(profiles, nan=0.0)
+
+
+def _require(name: str, array: NDArray[Any], dtype: type[np.generic], columns: int) -> None:
+    if array.ndim != 2 or array.shape[1] != columns or array.dtype != dtype:
+        raise FeatureMismatch(
+            f"{name} must be {np.dtype(dtype).name} of shape (clicks, {columns}), "
+            f"however: {name}.dtype={array.dtype}, {name}.shape={array.shape}. Rebuild both sides from one commit."
+        )
