@@ -117,7 +117,9 @@ DEVICE_FP: Final = Entity(name="device_fp")
 
 ENTITIES: Final = (USER, SESSION, IP, DEVICE_FP)
 
-RAW_COLUMNS: Final[tuple[str, ...]] = tuple(f"{entity.name}.{column}" for entity in ENTITIES for column in entity.columns)
+RAW_COLUMNS: Final[tuple[str, ...]] = tuple(
+    f"{entity.name}.{column}" for entity in ENTITIES for column in entity.columns
+)
 """Columns of the raw count matrix, int32, shape (clicks, len(RAW_COLUMNS)). An absent entity has zeros and gaps of -1."""
 
 

@@ -1,0 +1,46 @@
+"""General invalid traffic: user agents that name themselves as crawlers, from a packaged, versioned list."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+
+
+class CrawlerList:
+    """Decides whether a user agent is a known crawler, by regular expressions; each user agent is matched once."""
+
+    def __init__(self, patterns: Sequence[str], *, version: str) -> None:
+        self.version = version
+        self.sha256 = hashlib.sha256("\n".join(patterns).encode()).hexdigest()
+        """Hash of the list, as releases record it."""
+        self._any = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+        self._known: dict[str, bool] = {}
+
+    def names(self, user_agent: str | None) -> bool:
+        """Whether the list names `user_agent`; an absent one is not named.
+
+        >>> crawlers = CrawlerList(["Googlebot"], version="1")
+        >>> crawlers.names("Googlebot/2.1"), crawlers.names("Mozilla/5.0"), crawlers.names(None)
+        (True, False, False)
+        """
+        if user_agent is None:
+            return False
+        named = self._known.get(user_agent)
+        if named is None:
+            if len(self._known) >= 100_000:
+                self._known.clear()
+            named = self._any.search(user_agent) is not None
+            self._known[user_agent] = named
+        return named
+
+
+@cache
+def packaged_crawlers() -> CrawlerList:
+    """The list that ships with SLIDR: the package crawler-user-agents (MIT), its release as the list's version."""
+    import crawleruseragents  # noqa: PLC0415 - it reads its list when imported, and imports do no I/O here
+
+    patterns = [entry["pattern"] for entry in crawleruseragents.CRAWLER_USER_AGENTS_DATA]
+    return CrawlerList(patterns, version=f"crawler-user-agents {version('crawler-user-agents')}")
