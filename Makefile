@@ -1,0 +1,51 @@
+# The two commands: `make demo` runs the main job, `make test` passes the tests. Each does its own set-up.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)
+
+.PHONY: help setup demo demo-short test lint synth lock clean
+.DEFAULT_GOAL := help
+
+help:  ## Show what there is to run
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.installed node_modules/.installed  ## Install everything the project needs, pinned, into this folder
+
+.venv/.installed: pyproject.toml constraints.txt
+	@echo "Installing the Python packages (a few minutes the first time) ..."
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is required: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[functions,training,infra,local,dev]'
+	touch $@
+
+node_modules/.installed: package.json package-lock.json
+	npm ci --silent --no-audit --no-fund
+	touch $@
+
+demo: setup  ## Run the main job: clicks in, verdicts out (DEMO_INPUT=path for a real log)
+	$(RUN)/slidr demo $(if $(DEMO_INPUT),--input '$(DEMO_INPUT)')
+
+demo-short: setup  ## The demo's short form, which stops the cloud at its end
+	$(RUN)/slidr demo --short --down
+
+test: setup  ## Run every test, with coverage
+	$(RUN)/python -m pytest --cov --cov-report=term:skip-covered $(TEST)
+
+lint: setup  ## Format, lint, types, import rules
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+synth: setup  ## Synthesise the AWS templates of the dev stage, with cdk-nag and cfn-lint
+	env -u AWS_PROFILE -u AWS_ACCESS_KEY_ID node_modules/.bin/cdk synth --quiet -c stage=dev
+	$(RUN)/cfn-lint 'cdk.out/*.template.json'
+
+lock:  ## Pin what a clean environment resolves to
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet torch==2.13.0 boto3==1.43.106 '.[functions,training,infra,local,dev]'
+	build/lock/bin/pip freeze --exclude slidr | sed 's/+cpu//' > constraints.txt
+
+clean:  ## Remove what was built, not what was installed
+	rm -rf build cdk.out .slidr .coverage

@@ -1,0 +1,18 @@
+"""Which tests may open sockets: unit tests none, the others on this machine only."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
+
+WITH_SOCKETS = ("valkey", "cloud", "enable_socket")
+THIS_MACHINE = ["127.0.0.1", "::1", "localhost"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if any(item.get_closest_marker(name) for name in WITH_SOCKETS):
+        enable_socket()
+        socket_allow_hosts(THIS_MACHINE, allow_unix_socket=True)
+    else:
+        disable_socket(allow_unix_socket=True)
