@@ -9,12 +9,13 @@ are ordered by time, then id.
 
 - *Recent*: the newest applied clicks: at most `RECENT_CAP + 1` of them; of those, the ones with
   at > newest - KEEP_MS, and in any case the newest `GAPS + 1` that lie within a day of the newest
-  (at > newest - DAY_MS). A duplicate id within Recent adds nothing.
+  (at > newest - DAY_MS).
 - *Buckets*: how many clicks were applied, by five minutes (`at_ms // FINE_MS`) and by hour (`at_ms // COARSE_MS`);
   kept are the newest `FINE_BUCKETS + 2` five-minute and `COARSE_BUCKETS + 1` hour indexes, counted back from the
   newest click's own (so that a click on time still finds its whole windows).
 - *Members* (sessions of an IP, ...): for each member set of the entity, member digest -> newest `at` with that member,
-  at most cap + 1 members, those with the greatest (at, member) and at > newest - (longest window + LATENESS_MS).
+  at most cap + 1 members, those with the greatest (at, member), digests compared as unsigned big-endian integers, and
+  at > newest - (longest window + LATENESS_MS).
 
 **Applying a click** c: it is *late* if at <= newest - LATENESS_MS, or Recent is full (RECENT_CAP + 1 entries) and
 (at, id) is below its lowest entry. A late click changes nothing and is flagged. A click found in Recent is a
@@ -29,8 +30,8 @@ above. State therefore does not depend on the order in which clicks came, as lon
   the click itself where it is in Recent. Quantised windows: 55 to 60 minutes, 23 to 24 hours.
 - gap_1 .. gap_8: milliseconds between neighbours going back from the click: at - p1, p1 - p2, ..., over the entries of
   Recent before it in order and with p > at - DAY_MS; -1 where there is none.
-- member counts: members with newest at' > at - W, the click's own included; the cap where the set is full (cap + 1
-  members) and its lowest member lies inside the window. A missing member (no user) is not counted.
+- member counts: members with newest at' > at - W, the click's own included where it was applied; the cap where the
+  set is full (cap + 1 members) and its lowest member lies inside the window. A missing member (no user) is not counted.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ KEEP_MS: Final = EXACT_WINDOWS_MS[-1] + LATENESS_MS
 RECENT_CAP: Final = 256
 GAPS: Final = 8
 TTL_MS: Final = DAY_MS + KEEP_MS
-"""Least time to live of a key by arrival clock: older state cannot reach any window. Adapters add a spread of up to 10%."""
+"""Least time to live of a key by arrival clock: older state cannot reach any window.
+Adapters add a spread of up to 10%."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,24 @@ class MemberSet:
     member: str
     windows_ms: tuple[int, ...]
     cap: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """The most that one key keeps: `recent` clicks, and of each member set the lesser of its cap and `members`.
+
+    Production uses `CAPS`; tests pass smaller ones, so that short histories overflow.
+    """
+
+    recent: int = RECENT_CAP
+    members: int = 512
+
+    def of(self, member_set: MemberSet) -> int:
+        """The cap of one member set."""
+        return min(member_set.cap, self.members)
+
+
+CAPS: Final = Caps()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +140,8 @@ ENTITIES: Final = (USER, SESSION, IP, DEVICE_FP)
 RAW_COLUMNS: Final[tuple[str, ...]] = tuple(
     f"{entity.name}.{column}" for entity in ENTITIES for column in entity.columns
 )
-"""Columns of the raw count matrix, int32, shape (clicks, len(RAW_COLUMNS)). An absent entity has zeros and gaps of -1."""
+"""Columns of the raw count matrix, int32, shape (clicks, len(RAW_COLUMNS)).
+An absent entity has zeros and gaps of -1."""
 
 
 def entity_slice(entity: Entity) -> slice:
