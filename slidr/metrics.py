@@ -43,7 +43,9 @@ class Rate:
         z, n, p = 1.959963984540054, self.total, self.value
         centre = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        low = 0.0 if self.count == 0 else centre - half
+        high = 1.0 if self.count == self.total else centre + half
+        return low, high
 
 
 def rate(hits: Flags, within: Flags | None = None) -> Rate:
