@@ -1,0 +1,1 @@
+"""Adapters: one class, one service; domain types go in and come out."""
