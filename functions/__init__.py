@@ -1,0 +1,1 @@
+"""The functions that AWS runs, and the adapters to the services they use."""
