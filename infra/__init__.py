@@ -1,0 +1,1 @@
+"""The CDK app: a data stack that is retained, an online stack that is not."""

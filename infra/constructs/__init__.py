@@ -1,0 +1,1 @@
+"""Parts of the stacks: keyword-only constructs that take objects and grant to them."""

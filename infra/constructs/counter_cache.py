@@ -1,0 +1,88 @@
+"""ElastiCache for Valkey: where the counters live."""
+
+from __future__ import annotations
+
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_elasticache as elasticache
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from infra.settings import CacheSettings
+
+
+class CounterCache(Construct):
+    """A Valkey replication group that only the given client group can reach.
+
+    Memory pressure evicts the keys nearest to their expiry (docs/decisions/0101-cache-engine-and-eviction.md).
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: CacheSettings,
+        vpc: ec2.IVpc,
+        clients: ec2.ISecurityGroup,
+        key: kms.IKey,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.auth_secret = self._auth_secret(key) if settings.auth else None
+        group = ec2.SecurityGroup(self, "Group", vpc=vpc, allow_all_outbound=False, description="Counter cache")
+        group.add_ingress_rule(clients, ec2.Port.tcp(settings.port), "Lambda functions")
+        clients.add_egress_rule(group, ec2.Port.tcp(settings.port), "Counter cache")
+        subnets = elasticache.CfnSubnetGroup(
+            self, "Subnets", description="Isolated subnets", subnet_ids=[net.subnet_id for net in vpc.isolated_subnets]
+        )
+        parameters = elasticache.CfnParameterGroup(
+            self,
+            "Parameters",
+            cache_parameter_group_family=f"valkey{settings.engine_version.partition('.')[0]}",
+            description="SLIDR counters",
+            properties={
+                "cluster-enabled": "yes" if settings.cluster_mode else "no",
+                "maxmemory-policy": "volatile-ttl",
+            },
+        )
+        failover = settings.replicas > 0
+        self.replication_group = elasticache.CfnReplicationGroup(
+            self,
+            "Group8",
+            at_rest_encryption_enabled=True,
+            auth_token=self.auth_secret.secret_value.unsafe_unwrap() if self.auth_secret else None,
+            auto_minor_version_upgrade=True,
+            automatic_failover_enabled=failover or settings.cluster_mode,
+            cache_node_type=settings.node_type,
+            cache_parameter_group_name=parameters.ref,
+            cache_subnet_group_name=subnets.ref,
+            cluster_mode="enabled" if settings.cluster_mode else "disabled",
+            engine="valkey",
+            engine_version=settings.engine_version,
+            kms_key_id=key.key_arn,
+            multi_az_enabled=failover,
+            num_node_groups=settings.shards,
+            port=settings.port,
+            replicas_per_node_group=settings.replicas,
+            replication_group_description="SLIDR counters",
+            security_group_ids=[group.security_group_id],
+            snapshot_retention_limit=0,
+            transit_encryption_enabled=settings.tls,
+        )
+        if settings.cluster_mode:
+            self.address = self.replication_group.attr_configuration_end_point_address
+            self.port = self.replication_group.attr_configuration_end_point_port
+        else:
+            self.address = self.replication_group.attr_primary_end_point_address
+            self.port = self.replication_group.attr_primary_end_point_port
+
+    def _auth_secret(self, key: kms.IKey) -> secretsmanager.Secret:
+        return secretsmanager.Secret(
+            self,
+            "AuthToken",
+            description="AUTH token of the counter cache",
+            encryption_key=key,
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                exclude_punctuation=True, include_space=False, password_length=64
+            ),
+        )

@@ -1,0 +1,163 @@
+"""The SageMaker endpoint that scores batches of clicks."""
+
+from __future__ import annotations
+
+from aws_cdk import ArnFormat, Duration, Stack
+from aws_cdk import aws_applicationautoscaling as autoscaling
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sagemaker as sagemaker
+from constructs import Construct
+
+from infra.settings import Stage
+
+VARIANT = "AllTraffic"
+
+
+class ScoringEndpoint(Construct):
+    """Model, endpoint configuration and endpoint `slidr-<stage>`, with autoscaling where the stage has room for it.
+
+    The first deploy has no model data: the container answers /ping and refuses to score until `slidr deploy`.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: Stage,
+        image: str,
+        releases: s3.IBucket,
+        vpc: ec2.IVpc,
+        key: kms.IKey,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        settings = stage.endpoint
+        self.group = ec2.SecurityGroup(
+            self, "ContainersGroup", vpc=vpc, allow_all_outbound=False, description="Serving containers"
+        )
+        self.group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Model data, by the S3 gateway endpoint")
+        self.role = self._role(releases=releases, vpc=vpc)
+        subnets = [subnet.subnet_id for subnet in vpc.isolated_subnets]
+        model = sagemaker.CfnModel(
+            self,
+            "Model",
+            enable_network_isolation=True,
+            execution_role_arn=self.role.role_arn,
+            primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
+                environment={"SLIDR_STAGE": stage.name},
+                image=image,
+                model_data_url=f"s3://{releases.bucket_name}/{settings.artifact}" if settings.artifact else None,
+            ),
+            vpc_config=sagemaker.CfnModel.VpcConfigProperty(
+                security_group_ids=[self.group.security_group_id], subnets=subnets
+            ),
+        )
+        model.node.add_dependency(self.role)
+        config = sagemaker.CfnEndpointConfig(
+            self,
+            "Configuration",
+            kms_key_id=key.key_arn,  # local NVMe of GPU instances is encrypted in hardware besides
+            production_variants=[
+                sagemaker.CfnEndpointConfig.ProductionVariantProperty(
+                    container_startup_health_check_timeout_in_seconds=settings.startup_timeout_s,
+                    initial_instance_count=settings.min_instances,
+                    initial_variant_weight=1.0,
+                    instance_type=settings.instance_type,
+                    model_name=model.attr_model_name,
+                    variant_name=VARIANT,
+                )
+            ],
+        )
+        self.name = f"slidr-{stage.name}"
+        self.endpoint = sagemaker.CfnEndpoint(
+            self,
+            "Endpoint",
+            endpoint_config_name=config.attr_endpoint_config_name,
+            endpoint_name=self.name,
+        )
+        if settings.autoscaled:
+            self._autoscale(stage)
+
+    def grant_invoke(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let `grantee` ask this endpoint for scores."""
+        arn = Stack.of(self).format_arn(service="sagemaker", resource="endpoint", resource_name=self.name)
+        return iam.Grant.add_to_principal(actions=["sagemaker:InvokeEndpoint"], grantee=grantee, resource_arns=[arn])
+
+    def _role(self, *, releases: s3.IBucket, vpc: ec2.IVpc) -> iam.Role:
+        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"))
+        releases.grant_read(role, "artifacts/*")
+        stack = Stack.of(self)
+        networking = [
+            stack.format_arn(service="ec2", resource="network-interface", resource_name="*"),
+            stack.format_arn(service="ec2", resource="security-group", resource_name=self.group.security_group_id),
+            *(
+                stack.format_arn(service="ec2", resource="subnet", resource_name=subnet.subnet_id)
+                for subnet in vpc.isolated_subnets
+            ),
+        ]
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=[
+                    "ec2:CreateNetworkInterface",
+                    "ec2:CreateNetworkInterfacePermission",
+                    "ec2:DeleteNetworkInterface",
+                    "ec2:DeleteNetworkInterfacePermission",
+                ],
+                resources=networking,
+            )
+        )
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=[
+                    "ec2:DescribeDhcpOptions",
+                    "ec2:DescribeNetworkInterfaces",
+                    "ec2:DescribeSecurityGroups",
+                    "ec2:DescribeSubnets",
+                    "ec2:DescribeVpcs",
+                ],
+                resources=["*"],  # EC2 Describe actions know no resource
+            )
+        )
+        log_groups = stack.format_arn(
+            service="logs",
+            resource="log-group",
+            resource_name="/aws/sagemaker/*",
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+                resources=[log_groups],
+            )
+        )
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["cloudwatch:PutMetricData"],
+                conditions={"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "AWS/SageMaker", "SLIDR*"]}},
+                resources=["*"],  # PutMetricData knows no resource; the condition names the namespaces
+            )
+        )
+        return role
+
+    def _autoscale(self, stage: Stage) -> None:
+        settings = stage.endpoint
+        target = autoscaling.ScalableTarget(
+            self,
+            "Scaling",
+            max_capacity=settings.max_instances,
+            min_capacity=settings.min_instances,
+            resource_id=f"endpoint/{self.name}/variant/{VARIANT}",
+            scalable_dimension="sagemaker:variant:DesiredInstanceCount",
+            service_namespace=autoscaling.ServiceNamespace.SAGEMAKER,
+        )
+        target.node.add_dependency(self.endpoint)
+        target.scale_to_track_metric(
+            "Invocations",
+            predefined_metric=autoscaling.PredefinedMetric.SAGEMAKER_VARIANT_INVOCATIONS_PER_INSTANCE,
+            scale_in_cooldown=Duration.seconds(settings.scale_in_cooldown_s),
+            scale_out_cooldown=Duration.seconds(settings.scale_out_cooldown_s),
+            target_value=settings.invocations_per_instance_min,
+        )

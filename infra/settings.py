@@ -1,0 +1,284 @@
+"""What a stage is: typed settings, loaded from `stages/<stage>.toml` and overridden by `-c key=value`.
+
+The defaults below are production's; a stage file holds only what differs. This module imports neither
+aws_cdk nor anything that talks to AWS, so the command line can read a stage cheaply.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, get_type_hints
+
+import msgspec
+
+from slidr.errors import SlidrError
+
+STAGE_DIRECTORY: Final = Path(__file__).parent / "stages"
+Architecture = Literal["arm64", "x86_64"]
+
+
+class StageInvalid(SlidrError):
+    """A stage, a key or a value that the settings do not know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """The three Kinesis streams."""
+
+    shards: int = 0
+    """Shards of each stream; 0 is on-demand mode, which needs no planning and scales by itself."""
+    retention_h: int = 168
+    """How long a click can wait for a broken consumer: a long weekend and the time to repair."""
+
+    def __post_init__(self) -> None:
+        _within("streams.shards", self.shards, 0, 10_000)
+        _within("streams.retention_h", self.retention_h, 24, 8_760)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LakeSettings:
+    """How long stored data lives, and how it is delivered."""
+
+    lake_days: int = 400
+    """Pseudonymised clicks, purchases and verdicts: a year to compare with, then erased (rule 9)."""
+    access_log_days: int = 365
+    quarantine_days: int = 7
+    """Rejects and failure payloads hold raw records (rule 9)."""
+    buffer_mb: int = 128
+    """Firehose writes an object at this size or age. 64 is the service's least with Parquet conversion."""
+    buffer_s: int = 300
+
+    def __post_init__(self) -> None:
+        _within("lake.lake_days", self.lake_days, 30, 3_650)
+        _within("lake.access_log_days", self.access_log_days, 1, 3_650)
+        _within("lake.quarantine_days", self.quarantine_days, 1, 7)
+        _within("lake.buffer_mb", self.buffer_mb, 64, 128)
+        _within("lake.buffer_s", self.buffer_s, 60, 900)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """The ElastiCache for Valkey group that holds the counters."""
+
+    node_type: str = "cache.r7g.large"
+    engine_version: str = "8.1"
+    cluster_mode: bool = True
+    shards: int = 2
+    replicas: int = 1
+    """Replicas of each shard. At least one gives failover over two zones."""
+    tls: bool = True
+    auth: bool = True
+    """Ask for a token (from Secrets Manager); the service allows it only with TLS."""
+    port: int = 6380
+
+    def __post_init__(self) -> None:
+        _named("cache.node_type", self.node_type, prefix="cache.")
+        _within("cache.shards", self.shards, 1, 500)
+        _within("cache.replicas", self.replicas, 0, 5)
+        _within("cache.port", self.port, 1_024, 65_535)
+        if self.auth and not self.tls:
+            raise ValueError("cache.auth requires cache.tls=true (ElastiCache refuses a token in clear); set both")
+        if not self.cluster_mode and self.shards != 1:
+            raise ValueError(f"cache.shards must be 1 without cache.cluster_mode, came {self.shards}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSettings:
+    """The SageMaker endpoint that scores."""
+
+    instance_type: str = "ml.g5.xlarge"
+    """GPU by default. `ml.c7i.xlarge` (or any CPU type) serves the same image on the CPU."""
+    min_instances: int = 2
+    max_instances: int = 8
+    """Equal to `min_instances`: no autoscaling."""
+    invocations_per_instance_min: int = 6_000
+    """Autoscaling holds the invocations a minute and instance here; one invocation scores up to 500 clicks."""
+    scale_out_cooldown_s: int = 60
+    scale_in_cooldown_s: int = 600
+    startup_timeout_s: int = 600
+    artifact: str = ""
+    """`artifacts/<name>/model.tar.gz` in the release bucket. Empty: the first start, without a release."""
+    image: str = ""
+    """Image URI. Empty: build `training/container/Dockerfile` at deploy time (needs Docker then)."""
+
+    def __post_init__(self) -> None:
+        _named("endpoint.instance_type", self.instance_type, prefix="ml.")
+        _within("endpoint.min_instances", self.min_instances, 1, 1_000)
+        _within("endpoint.max_instances", self.max_instances, self.min_instances, 1_000)
+        _within("endpoint.invocations_per_instance_min", self.invocations_per_instance_min, 1, 10_000_000)
+        _within("endpoint.startup_timeout_s", self.startup_timeout_s, 60, 3_600)
+        if self.artifact and not (self.artifact.startswith("artifacts/") and self.artifact.endswith(".tar.gz")):
+            raise ValueError(
+                f"endpoint.artifact must read artifacts/<name>/model.tar.gz, came {self.artifact!r}; "
+                "`slidr deploy` prints the name it wrote"
+            )
+
+    @property
+    def autoscaled(self) -> bool:
+        """Whether the endpoint may change its instance count."""
+        return self.max_instances > self.min_instances
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionSettings:
+    """The Lambda functions and the click stream's event source mapping."""
+
+    architecture: Architecture = "arm64"
+    python: str = "3.13"
+    score_memory_mb: int = 1_769
+    """1,769 MB is where Lambda gives one whole vCPU."""
+    score_timeout_s: int = 60
+    score_concurrency: int = 100
+    """Reserved; at least shards x parallelisation. It also caps the connections to the cache."""
+    archive_memory_mb: int = 1_024
+    archive_timeout_s: int = 120
+    archive_concurrency: int = 50
+    batch_size: int = 500
+    batching_window_s: int = 1
+    parallelisation: int = 2
+    """Batches of one shard at the same time. Counters do not depend on order (rule 1), so any number is right."""
+    retry_attempts: int = 20
+    max_record_age_s: int = 21_600
+    """A record that fails longer than this goes, with its payload, to the quarantine bucket."""
+    from_start: bool = True
+    """Read the click stream from its oldest record at the first deploy (TRIM_HORIZON)."""
+
+    def __post_init__(self) -> None:
+        _within("functions.score_memory_mb", self.score_memory_mb, 128, 10_240)
+        _within("functions.archive_memory_mb", self.archive_memory_mb, 128, 10_240)
+        _within("functions.score_timeout_s", self.score_timeout_s, 1, 900)
+        _within("functions.archive_timeout_s", self.archive_timeout_s, 1, 300)
+        _within("functions.score_concurrency", self.score_concurrency, 1, 100_000)
+        _within("functions.archive_concurrency", self.archive_concurrency, 3, 100_000)
+        _within("functions.batch_size", self.batch_size, 1, 10_000)
+        _within("functions.batching_window_s", self.batching_window_s, 0, 300)
+        _within("functions.parallelisation", self.parallelisation, 1, 10)
+        _within("functions.retry_attempts", self.retry_attempts, 0, 10_000)
+        _within("functions.max_record_age_s", self.max_record_age_s, 60, 604_800)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One deployment of SLIDR."""
+
+    name: str
+    region: str = "us-east-1"
+    account: str = ""
+    """Empty: the account of the credentials at deploy time; none is needed to synthesise."""
+    zones: int = 2
+    keep_data: bool = True
+    """Retain streams, buckets, tables and keys when the stack is deleted, and protect them from deletion."""
+    log_days: int = 90
+    tracing: bool = True
+    alarm_email: str = ""
+    streams: StreamSettings = field(default_factory=StreamSettings)
+    lake: LakeSettings = field(default_factory=LakeSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
+    functions: FunctionSettings = field(default_factory=FunctionSettings)
+
+    def __post_init__(self) -> None:
+        if self.account and not (self.account.isdigit() and len(self.account) == 12):
+            raise ValueError(f"account must be 12 digits, came {self.account!r}")
+        _within("zones", self.zones, 1, 6)
+        if self.log_days not in _LOG_DAYS:
+            raise ValueError(f"log_days must be one of {sorted(_LOG_DAYS)}, came {self.log_days}")
+        if self.alarm_email and "@" not in self.alarm_email:
+            raise ValueError(f"alarm_email must be an e-mail address, came {self.alarm_email!r}")
+        if self.cache.replicas and self.zones < 2:
+            raise ValueError("cache.replicas over 0 requires zones of at least 2: failover crosses zones")
+        wanted = self.streams.shards * self.functions.parallelisation
+        if wanted > self.functions.score_concurrency:
+            raise ValueError(
+                f"functions.score_concurrency must be at least shards x parallelisation = {wanted}, "
+                f"came {self.functions.score_concurrency}; raise it, or the event source is throttled"
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this stage runs in the local cloud on one machine."""
+        return self.name == "local"
+
+
+_LOG_DAYS: Final = frozenset({1, 7, 14, 30, 90, 180, 365, 731})
+
+
+def stage_names() -> tuple[str, ...]:
+    """The stages that have a file."""
+    return tuple(sorted(path.stem for path in STAGE_DIRECTORY.glob("*.toml")))
+
+
+def load_stage(name: str, overrides: Mapping[str, object] | None = None) -> Stage:
+    """The settings of one stage.
+
+    Args:
+        name: a file in `infra/stages/`.
+        overrides: dotted key to value, as `-c cache.node_type=cache.m7g.large` gives them; strings are converted.
+
+    Raises:
+        StageInvalid: no such stage, an unknown key, or a value out of its range.
+
+    >>> load_stage("prod", {"endpoint.min_instances": "3"}).endpoint.min_instances
+    3
+    """
+    path = STAGE_DIRECTORY / f"{name}.toml"
+    if name not in stage_names():
+        raise StageInvalid(f"stage must be one of {', '.join(stage_names())}, came {name!r}; pass -c stage=<name>")
+    values: dict[str, Any] = {"name": name}
+    if name == "local":
+        architecture, python = machine_runtime()
+        values["functions"] = {"architecture": architecture, "python": python}
+    _merge(values, tomllib.loads(path.read_text("utf-8")))
+    for key, value in (overrides or {}).items():
+        *groups, last = key.split(".")
+        nested: dict[str, Any] = {last: value}
+        for group in reversed(groups):
+            nested = {group: nested}
+        _merge(values, nested)
+    _refuse_unknown(values, Stage, prefix="")
+    try:
+        return msgspec.convert(values, Stage, strict=False)
+    except msgspec.ValidationError as failure:
+        raise StageInvalid(f"stage {name}: {failure}; see infra/settings.py for every key and its range") from failure
+
+
+def machine_runtime() -> tuple[Architecture, str]:
+    """The architecture and Python version of this machine: what the local cloud's functions run on."""
+    machine = platform.machine().lower()
+    architecture: Architecture = "arm64" if machine in {"arm64", "aarch64"} else "x86_64"
+    return architecture, f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _merge(values: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(values.get(key, {}), dict):
+            _merge(values.setdefault(key, {}), value)
+        else:
+            values[key] = value
+
+
+def _refuse_unknown(values: Mapping[str, Any], kind: Any, *, prefix: str) -> None:
+    known = {item.name for item in fields(kind)}
+    hints = get_type_hints(kind)
+    for key, value in values.items():
+        if key not in known:
+            raise StageInvalid(f"unknown setting {prefix}{key!r}; known here: {', '.join(sorted(known))}")
+        if is_dataclass(hints[key]):
+            if not isinstance(value, Mapping):
+                raise StageInvalid(f"{prefix}{key} is a group; set one of its keys, as {prefix}{key}.<key>=<value>")
+            _refuse_unknown(value, hints[key], prefix=f"{prefix}{key}.")
+
+
+def _within(key: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{key} must be from {least} to {most}, came {value}")
+
+
+def _named(key: str, value: str, *, prefix: str) -> None:
+    if not value.startswith(prefix):
+        raise ValueError(f"{key} must start with {prefix!r}, came {value!r}")
