@@ -1,0 +1,1 @@
+"""The one image: training, serving and processing behind one entry point."""
