@@ -21,7 +21,6 @@ class ArchivedClick(msgspec.Struct, frozen=True, kw_only=True):
     session_token: str | None
     ip_token: str | None
     ua_token: str | None
-    device_fp_token: str | None
     ip_prefix: str | None
     givt: bool
     device: Device
@@ -51,43 +50,22 @@ class ArchivedPurchase(msgspec.Struct, frozen=True, kw_only=True):
     click_id: str | None
 
 
-class Tokens(msgspec.Struct, frozen=True):
-    """The pseudonyms of one click: one a counter entity, and the user agent's."""
-
-    user: str | None
-    session: str | None
-    ip: str | None
-    user_agent: str | None
-    device_fp: str | None
-
-
-def tokens_of(click: Click, pseudonymiser: Pseudonymiser) -> Tokens:
-    """The pseudonyms of a click; None for what is absent. The device fingerprint is the pair of IP and user agent."""
-    token = pseudonymiser.token
-    fingerprint = f"{click.ip or ''}\x00{click.user_agent or ''}" if click.ip or click.user_agent else None
-    return Tokens(
-        user=token("user", click.user) if click.user else None,
-        session=token("session", click.session) if click.session else None,
-        ip=token("ip", click.ip) if click.ip else None,
-        user_agent=token("ua", click.user_agent) if click.user_agent else None,
-        device_fp=token("device_fp", fingerprint) if fingerprint else None,
-    )
-
-
 def archive_click(
     click: Click, *, arrived_at: Instant, pseudonymiser: Pseudonymiser, crawlers: CrawlerList
 ) -> ArchivedClick:
-    """The lake's form of a click."""
-    tokens = tokens_of(click, pseudonymiser)
+    """The lake's form of a click; the device fingerprint is the pair of its `ip_token` and `ua_token`."""
+
+    def token(kind: str, value: str | None) -> str | None:
+        return None if value is None else pseudonymiser.token(kind, value)
+
     return ArchivedClick(
         click_id=click.click_id,
         at=click.at,
         arrived_at=arrived_at,
-        user_token=tokens.user,
-        session_token=tokens.session,
-        ip_token=tokens.ip,
-        ua_token=tokens.user_agent,
-        device_fp_token=tokens.device_fp,
+        user_token=token("user", click.user),
+        session_token=token("session", click.session),
+        ip_token=token("ip", click.ip),
+        ua_token=token("ua", click.user_agent),
         ip_prefix=truncated_ip(click.ip) if click.ip else None,
         givt=crawlers.names(click.user_agent),
         device=click.device,

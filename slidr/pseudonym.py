@@ -25,7 +25,7 @@ class Pseudonymiser:
         self._tokens: dict[tuple[str, str], str] = {}
 
     def token(self, kind: str, value: str) -> str:
-        """The token of `value` as a `kind` ("user", "session", "ip", "ua", "device_fp").
+        """The token of `value` as a `kind` ("user", "session", "ip", "ua").
 
         >>> Pseudonymiser(bytes(32), version=1).token("user", "ada")
         '1.db2df5c3ace6303e232bee436d09e856'
