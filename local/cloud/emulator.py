@@ -12,12 +12,15 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from local.cloud import seams
+from local.cloud.admin import Admin
 from local.cloud.gateway import ACCESS_KEY, ACCOUNT, REGION, SECRET_KEY
+from local.valkey import start_valkey
 
 _LOGGER = logging.getLogger("slidr.emulator")
 _HOST = "127.0.0.1"
@@ -36,6 +39,9 @@ class EmulatorSettings:
     state: Path
     buffer_interval_s: float  # of Firehose, instead of the stream's own
     container_command: str | None = None
+    start_valkey: bool = False
+    launcher: int | None = None  # the process that is starting the cloud
+    ready_file: Path | None = None  # which it writes when it has
 
     @property
     def endpoint_url(self) -> str:
@@ -52,6 +58,9 @@ def settings_from(arguments: Sequence[str]) -> EmulatorSettings:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--buffer-interval", type=float, default=5.0, help="seconds that Firehose buffers at most")
     parser.add_argument("--container-command", help="what stands for the image's entry point")
+    parser.add_argument("--start-valkey", action="store_true", help="own a Valkey server at the given port")
+    parser.add_argument("--launcher", type=int, help="stop when this parent dies before it has written the ready file")
+    parser.add_argument("--ready-file", type=Path)
     read = parser.parse_args(arguments)
     return EmulatorSettings(
         port=read.port,
@@ -60,6 +69,9 @@ def settings_from(arguments: Sequence[str]) -> EmulatorSettings:
         state=read.state_dir.absolute(),
         buffer_interval_s=read.buffer_interval,
         container_command=read.container_command,
+        start_valkey=read.start_valkey,
+        launcher=read.launcher,
+        ready_file=read.ready_file,
     )
 
 
@@ -84,7 +96,7 @@ def _environment(settings: EmulatorSettings) -> dict[str, str]:
     }
 
 
-def _install(settings: EmulatorSettings) -> None:
+def _install(settings: EmulatorSettings) -> Admin:
     """Put every seam in place (imports ministack, so the environment must be set before)."""
     from local.cloud import cfn_types, event_source, lambda_service, sagemaker_seam  # noqa: PLC0415
     from local.cloud.containers import ContainerHost, command_from  # noqa: PLC0415
@@ -94,12 +106,28 @@ def _install(settings: EmulatorSettings) -> None:
     seams.replace("app._docker_socket_present", lambda: False)
     seams.replace("services.elasticache._get_docker", lambda: None)
     lambda_service.install(settings.state)
-    sagemaker_seam.install(SageMaker(ContainerHost(settings.state, command_from(settings.container_command))))
+    sagemaker = SageMaker(ContainerHost(settings.state, command_from(settings.container_command)))
+    sagemaker_seam.install(sagemaker)
     cfn_types.install()
     event_source.install()
+    admin = Admin()
+    admin.add_processes(sagemaker.endpoints.processes)
+    admin.at_shutdown(sagemaker.endpoints.remove_all)
+    admin.at_shutdown(seams.reach("core.lambda_runtime.reset"))
+    return admin
 
 
-async def _serve(settings: EmulatorSettings) -> None:
+def _watch_launcher(launcher: int, ready_file: Path) -> None:
+    """Stop this process when the one that is starting the cloud dies before the cloud is up."""
+    while not ready_file.exists():
+        if os.getppid() != launcher:
+            _LOGGER.warning("the command that was starting the local cloud is gone: stopping")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        time.sleep(0.2)
+
+
+async def _serve(settings: EmulatorSettings, admin: Admin) -> None:
     from hypercorn.asyncio import serve  # noqa: PLC0415
     from hypercorn.config import Config  # noqa: PLC0415
 
@@ -111,7 +139,7 @@ async def _serve(settings: EmulatorSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve(seams.reach("app.app"), config, shutdown_trigger=stop.wait)
+    await serve(admin.in_front_of(seams.reach("app.app")), config, shutdown_trigger=stop.wait)
 
 
 def run(settings: EmulatorSettings) -> None:
@@ -121,14 +149,19 @@ def run(settings: EmulatorSettings) -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     seams.assert_emulator_fits()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    _install(settings)
-    asyncio.run(_serve(settings))
+    # The main thread lives as long as the process, so a server bound to the thread that started it dies with both.
+    valkey = start_valkey(settings.state / "valkey", port=settings.valkey_port) if settings.start_valkey else None
+    admin = _install(settings)
+    admin.add_process("valkey", valkey.processes[0].pid if valkey else None)
+    if settings.launcher is not None and settings.ready_file is not None:
+        watch = threading.Thread(target=_watch_launcher, args=(settings.launcher, settings.ready_file), daemon=True)
+        watch.start()
+    asyncio.run(_serve(settings, admin))
     _LOGGER.warning("stopped on request")
-    seams.reach("core.lambda_runtime.reset")()
-    for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.current_thread():
-            _LOGGER.info("leaving thread %s", thread.name)
-    # Threads that still hold a request or a batch end here, and the kernel ends the children.
+    admin.shut_down()
+    if valkey is not None:
+        valkey.stop()
+    # Threads that still hold a request or a batch end here, and the kernel ends what children are left.
     os._exit(0)
 
 

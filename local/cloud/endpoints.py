@@ -95,6 +95,19 @@ class Endpoints:
         for variant in self._fleets.pop(name, ()):
             variant.container.stop()
 
+    def remove_all(self) -> None:
+        """End every fleet."""
+        for name in list(self._fleets):
+            self.remove(name)
+
+    def processes(self) -> dict[str, int | None]:
+        """Return the pid of each container in service, None for one that has ended."""
+        return {
+            f"container {name}/{variant.plan.name}": variant.container.process.pid if variant.container.runs else None
+            for name, fleet in list(self._fleets.items())
+            for variant in fleet
+        }
+
     def runs(self, name: str) -> bool:
         """Whether every container of the endpoint is alive."""
         fleet = self._fleets.get(name, ())
