@@ -224,6 +224,6 @@ class DataStack(Stack):
             "ControlTable": self.control.table_name,
             "ProfileTable": self.profiles.table_name,
             "UndecidedQueueUrl": self.undecided.queue_url,
-            "PseudonymSecret": self.pseudonym_secret.secret_name,
+            "PseudonymSecret": self.pseudonym_secret.secret_arn,  # as good a SecretId as the name
         }.items():
             CfnOutput(self, key, value=value)

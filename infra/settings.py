@@ -6,6 +6,7 @@ aws_cdk nor anything that talks to AWS, so the command line can read a stage che
 
 from __future__ import annotations
 
+import ipaddress
 import platform
 import sys
 import tomllib
@@ -171,6 +172,8 @@ class Stage:
     account: str = ""
     """Empty: the account of the credentials at deploy time; none is needed to synthesise."""
     zones: int = 2
+    network_cidr: str = "10.42.0.0/16"
+    """Address range of the network; it meets no other unless you peer it."""
     keep_data: bool = True
     """Retain streams, buckets, tables and keys when the stack is deleted, and protect them from deletion."""
     log_days: int = 90
@@ -186,6 +189,11 @@ class Stage:
         if self.account and not (self.account.isdigit() and len(self.account) == 12):
             raise ValueError(f"account must be 12 digits, came {self.account!r}")
         _within("zones", self.zones, 1, 6)
+        try:
+            prefix_length = ipaddress.ip_network(self.network_cidr).prefixlen
+        except ValueError as failure:
+            raise ValueError(f"network_cidr must be like 10.42.0.0/16, came {self.network_cidr!r}") from failure
+        _within("network_cidr's prefix length", prefix_length, 16, 22)
         if self.log_days not in _LOG_DAYS:
             raise ValueError(f"log_days must be one of {sorted(_LOG_DAYS)}, came {self.log_days}")
         if self.alarm_email and "@" not in self.alarm_email:

@@ -30,12 +30,12 @@ class PrivateNetwork(Construct):
             self,
             "Vpc",
             create_internet_gateway=False,
-            ip_addresses=ec2.IpAddresses.cidr("10.42.0.0/16"),
+            ip_addresses=ec2.IpAddresses.cidr(stage.network_cidr),
             max_azs=stage.zones,
             nat_gateways=0,
             restrict_default_security_group=False,  # needs a custom resource; nothing uses that group
             subnet_configuration=[
-                ec2.SubnetConfiguration(name="isolated", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=20)
+                ec2.SubnetConfiguration(name="isolated", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
             ],
         )
         self.vpc.add_flow_log(
@@ -57,7 +57,7 @@ class PrivateNetwork(Construct):
         endpoints = ec2.SecurityGroup(
             self, "EndpointGroup", vpc=self.vpc, allow_all_outbound=False, description="Interface endpoints"
         )
-        endpoints.add_ingress_rule(ec2.Peer.ipv4(self.vpc.vpc_cidr_block), ec2.Port.HTTPS, "From inside the network")
+        endpoints.add_ingress_rule(ec2.Peer.ipv4(stage.network_cidr), ec2.Port.HTTPS, "From inside the network")
         for name, service in _SERVICES.items():
             self.vpc.add_interface_endpoint(
                 name, service=service, open=False, private_dns_enabled=True, security_groups=[endpoints]
