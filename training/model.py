@@ -43,13 +43,10 @@ class Mlp(nn.Module):
         self.register_buffer("log1p", torch.from_numpy(mask))
         self.register_buffer("mean", torch.from_numpy(mean.copy()))
         self.register_buffer("inverse_scale", torch.from_numpy(inverse))
-        self.first = nn.Linear(len(mask), hidden[0])
-        self.second = nn.Linear(hidden[0], hidden[1])
-        self.head = nn.Linear(hidden[1], 1)
         generator = torch.Generator().manual_seed(seed)
-        for layer in (self.first, self.second, self.head):
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
-            nn.init.uniform_(layer.bias, *_bias_bounds(layer), generator=generator)
+        self.first = _linear(len(mask), hidden[0], generator)
+        self.second = _linear(hidden[0], hidden[1], generator)
+        self.head = _linear(hidden[1], 1, generator)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits, shape (clicks,), of raw features, float32, shape (clicks, features)."""
@@ -106,6 +103,10 @@ class Mlp(nn.Module):
         return net.eval()
 
 
-def _bias_bounds(layer: nn.Linear) -> tuple[float, float]:
-    bound = 1.0 / math.sqrt(layer.in_features)
-    return -bound, bound
+def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    # Linear's own initialisation would draw from the global generator: on "meta" it has nothing to fill
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    bound = 1.0 / math.sqrt(inputs)
+    nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+    nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    return layer
