@@ -98,7 +98,7 @@ def _environment(settings: EmulatorSettings) -> dict[str, str]:
 
 def _install(settings: EmulatorSettings) -> Admin:
     """Put every seam in place (imports ministack, so the environment must be set before)."""
-    from local.cloud import cfn_types, event_source, lambda_service, sagemaker_seam  # noqa: PLC0415
+    from local.cloud import cfn_types, delivery, event_source, lambda_service, sagemaker_seam  # noqa: PLC0415
     from local.cloud.containers import ContainerHost, command_from  # noqa: PLC0415
     from local.cloud.sagemaker import SageMaker  # noqa: PLC0415
 
@@ -111,6 +111,7 @@ def _install(settings: EmulatorSettings) -> Admin:
     cfn_types.install()
     event_source.install()
     admin = Admin()
+    admin.on_flush(delivery.install(settings.buffer_interval_s).flush)
     admin.add_processes(sagemaker.endpoints.processes)
     admin.at_shutdown(sagemaker.endpoints.remove_all)
     admin.at_shutdown(seams.reach("core.lambda_runtime.reset"))

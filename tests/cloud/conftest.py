@@ -99,6 +99,11 @@ class Emulator:
             sequences += [record["SequenceNumber"] for record in answer["Records"]]
         return sequences
 
+    def flush(self) -> int:
+        """Deliver what Firehose buffers; return how many objects that made."""
+        with urllib.request.urlopen(f"{self.url}/_slidr/flush", timeout=30) as answer:  # noqa: S310
+            return int(json.loads(answer.read())["objects"])
+
     def objects(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
         s3 = self.client("s3")
         listed = s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
@@ -132,7 +137,7 @@ def start_emulator(state: Path, *arguments: str) -> Emulator:
             [
                 *(sys.executable, str(HERE.parents[1] / "local/cloud/child.py"), str(os.getpid())),
                 *(sys.executable, "-m", "local.cloud.emulator", "--port", str(port), "--valkey-port", "16390"),
-                *("--state-dir", str(state), "--buffer-interval", "0.5", *arguments),
+                *("--state-dir", str(state), "--buffer-interval", "30", *arguments),
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
