@@ -41,8 +41,8 @@ class Settings:
     """Failed invocations in a row after which the circuit opens."""
     breaker_reset_ms: int = 10_000
     """How long the circuit stays open before one probe is let through."""
-    cache_connect_timeout_ms: int = 500
     cache_timeout_ms: int = 1_000
+    """Longest silence of a cache node, connecting or answering."""
     profile_timeout_ms: int = 1_000
     """Read timeout of one DynamoDB request of profiles."""
     profile_cache_s: int = 300

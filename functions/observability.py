@@ -1,0 +1,59 @@
+"""The one Powertools logger, tracer and metrics of a function; made at the first invocation, not at import."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, wraps
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools import Logger, Metrics, Tracer
+
+NAMESPACE: Final = "SLIDR"
+"""Of the metrics; their dimension is `service`, the function's name in the code."""
+Handler = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """How a function tells what it did. No IPs, user agents or feature vectors go in (rule 9)."""
+
+    logger: Logger
+    tracer: Tracer
+    metrics: Metrics
+
+
+@cache
+def telemetry(service: str) -> Telemetry:
+    """The telemetry of a function, `service` being its name in the code."""
+    from aws_lambda_powertools import Logger, Metrics, Tracer  # noqa: PLC0415 - it reads the environment
+
+    # Lambda names the X-Ray daemon; the local cloud has none, and a tracer without one would only cost time.
+    traced = "AWS_XRAY_DAEMON_ADDRESS" in os.environ
+    return Telemetry(
+        logger=Logger(service=service),
+        tracer=Tracer(service=service, disabled=not traced, patch_modules=["botocore"]),
+        metrics=Metrics(namespace=NAMESPACE, service=service),
+    )
+
+
+def observed(service: str) -> Callable[[Handler], Handler]:
+    """Make a handler log with its invocation's context, trace itself and flush its metrics."""
+
+    def decorate(handler: Handler) -> Handler:
+        @cache
+        def instrumented() -> Handler:
+            tools = telemetry(service)
+            traced: Handler = tools.tracer.capture_lambda_handler(handler, capture_response=False)
+            measured: Handler = tools.metrics.log_metrics(traced, capture_cold_start_metric=True)
+            return tools.logger.inject_lambda_context(measured)
+
+        @wraps(handler)
+        def invoke(event: Any, context: Any) -> Any:
+            return instrumented()(event, context)
+
+        return invoke
+
+    return decorate

@@ -1,0 +1,83 @@
+"""From clicks to features: lists, counters and profiles; past this step nothing personal is in clear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from functions.adapters.profiles import ProfileKeys
+from functions.score_clicks.services import Services
+from slidr.click import Click
+from slidr.counter_batch import counter_batch
+from slidr.counters import RAW_COLUMNS
+from slidr.decision import doubt
+from slidr.errors import CountersUnavailable
+from slidr.features import ClickContext, Floats, assemble, context_of
+from slidr.pseudonym import Pseudonymiser
+from slidr.verdict import Reason
+
+_LATE: Final = [index for index, name in enumerate(RAW_COLUMNS) if name.endswith(".late")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enriched:
+    """The clicks of a batch and what the cache and the tables know of them; arrays have one row a click."""
+
+    clicks: Sequence[Click]
+    context: ClickContext
+    features: Floats
+    """float32, shape (clicks, FEATURE_COUNT), finite; meaningless where there is a doubt."""
+    doubts: NDArray[np.uint8]
+    """Bits by `slidr.decision.DOUBTS`: what could not be read."""
+    crawlers: NDArray[np.bool_]
+    """Named by the crawler list."""
+    late: NDArray[np.bool_]
+    """Too late to count in at least one counter."""
+    problems: tuple[str, ...]
+
+
+def enrich(clicks: Sequence[Click], services: Services) -> Enriched:
+    """Count the clicks and assemble their features. A dependency that fails is a doubt, not an exception (rule 6)."""
+    batch = counter_batch(clicks, services.pseudonymiser)
+    doubts = np.zeros(len(clicks), dtype=np.uint8)
+    problems: list[str] = []
+    try:
+        counts = services.counters.apply(batch)
+    except CountersUnavailable as failure:
+        counts = np.zeros((len(clicks), len(RAW_COLUMNS)), dtype=np.int32)
+        doubts |= doubt(Reason.COUNTERS_UNAVAILABLE)
+        problems.append(f"{Reason.COUNTERS_UNAVAILABLE.value}: {failure}")
+    profiles = services.profiles.read(_profile_keys(clicks, services.pseudonymiser), at_ms=batch.at_ms)
+    if profiles.error:
+        problems.append(f"{Reason.PROFILES_UNAVAILABLE.value}: {profiles.error}")
+    doubts |= np.where(profiles.failed, doubt(Reason.PROFILES_UNAVAILABLE), 0).astype(np.uint8)
+    context = context_of(
+        batch.at_ms.tolist(),
+        [click.time_zone for click in clicks],
+        [click.logged_in for click in clicks],
+        [click.device for click in clicks],
+    )
+    return Enriched(
+        clicks=clicks,
+        context=context,
+        features=assemble(counts, context, profiles.matrix),
+        doubts=doubts,
+        crawlers=np.fromiter(
+            (services.crawlers.names(click.user_agent) for click in clicks), dtype=np.bool_, count=len(clicks)
+        ),
+        late=np.asarray(counts[:, _LATE].any(axis=1)),
+        problems=tuple(problems),
+    )
+
+
+def _profile_keys(clicks: Sequence[Click], pseudonymiser: Pseudonymiser) -> ProfileKeys:
+    token = pseudonymiser.token
+    return ProfileKeys(
+        ip=[token("ip", click.ip) if click.ip else None for click in clicks],
+        user=[token("user", click.user) if click.user else None for click in clicks],
+        ua=[token("ua", click.user_agent) if click.user_agent else None for click in clicks],
+    )

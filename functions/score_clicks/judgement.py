@@ -1,0 +1,199 @@
+"""From features to verdicts: the endpoint scores, the thresholds of the release that scored decide (rule 5)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from functions.adapters.endpoint import Scores
+from functions.adapters.serving_state import ServingState
+from functions.score_clicks.enrichment import Enriched
+from functions.score_clicks.services import Services
+from slidr.click import Click
+from slidr.contract import from_epoch_ms
+from slidr.decision import Evidence, decide, doubt
+from slidr.errors import DependencyUnavailable, ReleaseInvalid, ScoringUnavailable, ServingStateUnavailable
+from slidr.features import SPEC_HASH, Floats
+from slidr.pointer import Pointer
+from slidr.policy import Policy
+from slidr.release import HOURS_OF_WEEK, Release
+from slidr.slices import SliceMap
+from slidr.verdict import Decision, Mode, Reason, Verdict, is_billable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """The verdicts of a batch, one a click, and which releases were asked and answered."""
+
+    verdicts: list[Verdict]
+    release_id: str | None
+    asked_release_id: str | None
+    expected_invalid: float
+    """Sum over the decided clicks of the IVR that the release expects at each click's local hour."""
+    problems: tuple[str, ...]
+
+
+def judge(enriched: Enriched, *, arrived_ms: Sequence[int], decided_at: dt.datetime, services: Services) -> Judged:
+    """Score and decide every click; where something fails, the clicks that need it are UNDECIDED (rule 6)."""
+    problems: list[str] = []
+    state = _serving_state(services, problems)
+    answer, scores = _scores(enriched, state.pointer, services, problems)
+    release = _release(answer.release_id, services, problems) if answer else None
+    slices = (release.slices if release else SliceMap()).names(enriched.clicks)
+    thresholds = release.thresholds.of(slices) if release else np.full_like(scores, np.nan)
+    doubts = enriched.doubts if state.pointer.champion else enriched.doubts | np.uint8(doubt(Reason.NO_RELEASE))
+    decided = decide(
+        Evidence(
+            scores=scores,
+            thresholds=thresholds,
+            doubts=doubts,
+            crawlers=enriched.crawlers,
+            allowed=_allowed(enriched.clicks, state.policy),
+        )
+    )
+    columns = zip(
+        enriched.clicks,
+        arrived_ms,
+        decided.decisions,
+        _modes(enriched.clicks, state.policy),
+        decided.reasons,
+        _numbers(scores),
+        _numbers(thresholds),
+        slices,
+        _shadow_scores(answer, enriched),
+        enriched.crawlers.tolist(),
+        enriched.late.tolist(),
+        (enriched.doubts == 0).tolist(),
+        enriched.features.tolist(),
+        strict=True,
+    )
+    verdicts = [
+        Verdict(
+            click_id=click.click_id,
+            at=click.at,
+            arrived_at=from_epoch_ms(arrived),
+            decided_at=decided_at,
+            decision=decision,
+            mode=mode,
+            billable=is_billable(decision, mode),
+            reasons=reasons,
+            score=score,
+            threshold=threshold,
+            slice=slice_name,
+            release_id=answer.release_id if answer and score is not None else None,
+            shadow_scores=shadows,
+            givt=givt,
+            late=late,
+            marketplace=click.marketplace,
+            advertiser=click.advertiser,
+            campaign=click.campaign,
+            cost_micros=click.cost_micros,
+            currency=click.currency,
+            feature_spec=SPEC_HASH,
+            features=tuple(features) if known else None,
+        )
+        for (
+            click, arrived, decision, mode, reasons, score, threshold, slice_name, shadows, givt, late, known, features
+        ) in columns
+    ]  # fmt: skip
+    return Judged(
+        verdicts=verdicts,
+        release_id=answer.release_id if answer else None,
+        asked_release_id=state.pointer.champion,
+        expected_invalid=_expected_invalid(release, enriched, decided.decisions),
+        problems=tuple(problems),
+    )
+
+
+def _serving_state(services: Services, problems: list[str]) -> ServingState:
+    """Pointer and policy; where there are none, no release and observe mode."""
+    try:
+        return services.serving_state.current()
+    except ServingStateUnavailable as failure:
+        problems.append(f"serving_state_unavailable: {failure}")
+        return ServingState(pointer=Pointer(), policy=Policy())
+
+
+def _scores(
+    enriched: Enriched, pointer: Pointer, services: Services, problems: list[str]
+) -> tuple[Scores | None, Floats]:
+    """What the endpoint said of the clicks without a doubt, and the scores of all, NaN where there is none."""
+    scores = np.full(len(enriched.clicks), np.nan, dtype=np.float32)
+    sound = enriched.doubts == 0
+    if pointer.champion is None:
+        problems.append(f"{Reason.NO_RELEASE.value}: the pointer names no champion; deploy a release")
+        return None, scores
+    if not sound.any():
+        return None, scores
+    try:
+        answer = services.endpoint.score(enriched.features[sound], release_id=pointer.champion, shadows=pointer.shadows)
+    except ScoringUnavailable as failure:
+        problems.append(f"{Reason.SCORING_UNAVAILABLE.value}: {failure}")
+        return None, scores
+    scores[sound] = answer.scores
+    bad = int(np.isnan(answer.scores).sum())
+    if bad:
+        problems.append(f"{Reason.SCORING_UNAVAILABLE.value}: {bad} values of the answer are no scores in [0, 1]")
+    return answer, scores
+
+
+def _release(release_id: str, services: Services, problems: list[str]) -> Release | None:
+    """The release that scored, or None where its bundle cannot be used."""
+    try:
+        release = services.releases.release(release_id)
+    except (DependencyUnavailable, ReleaseInvalid) as failure:
+        problems.append(f"{Reason.NO_RELEASE.value}: {failure}")
+        return None
+    if release.feature_spec != SPEC_HASH:
+        problems.append(
+            f"{Reason.NO_RELEASE.value}: release {release_id} must be of feature spec {SPEC_HASH}, "
+            f"came {release.feature_spec}; deploy a release that was trained with this version"
+        )
+        return None
+    return release
+
+
+def _numbers(values: Floats) -> list[float | None]:
+    """Float32 values, exactly; None for NaN."""
+    return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124 - NaN differs from itself
+
+
+def _shadow_scores(answer: Scores | None, enriched: Enriched) -> list[dict[str, float]]:
+    """Scores in shadow of each click, by release id."""
+    if answer is None or not answer.shadows:
+        return [{} for _ in enriched.clicks]
+    columns: dict[str, list[float]] = {}
+    for name, values in answer.shadows.items():
+        column = np.full(len(enriched.clicks), np.nan, dtype=np.float32)
+        column[enriched.doubts == 0] = values
+        columns[name] = column.tolist()
+    return [
+        {name: values[row] for name, values in columns.items() if values[row] == values[row]}
+        for row in range(len(enriched.clicks))
+    ]
+
+
+def _allowed(clicks: Sequence[Click], policy: Policy) -> NDArray[np.bool_]:
+    if not policy.allowed_networks and not policy.allowed_advertisers:
+        return np.zeros(len(clicks), dtype=np.bool_)
+    allowed = (policy.allows(ip=click.ip, advertiser=click.advertiser) for click in clicks)
+    return np.fromiter(allowed, dtype=np.bool_, count=len(clicks))
+
+
+def _modes(clicks: Sequence[Click], policy: Policy) -> list[Mode]:
+    known: Mapping[tuple[str, str], Mode] = {
+        key: policy.mode_of(*key) for key in {(click.marketplace, click.advertiser) for click in clicks}
+    }
+    return [known[click.marketplace, click.advertiser] for click in clicks]
+
+
+def _expected_invalid(release: Release | None, enriched: Enriched, decisions: Sequence[Decision]) -> float:
+    if release is None:
+        return 0.0
+    decided = np.fromiter((d is not Decision.UNDECIDED for d in decisions), dtype=np.bool_, count=len(decisions))
+    hours = enriched.context.minute_of_week[decided] // 60 % HOURS_OF_WEEK
+    return float(np.asarray(release.expected_ivr)[hours].sum())

@@ -1,0 +1,228 @@
+"""What score_clicks decides when everything works."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from slidr.decision import Evidence, decide
+from slidr.features import FEATURE_COUNT, SPEC_HASH
+from slidr.slices import SliceMap, Thresholds
+from slidr.verdict import Decision, Mode, Reason, Verdict
+
+
+def test_every_valid_record_gets_one_verdict_with_its_click(world: Any, any_: Any) -> None:
+    outcome = world.score(any_.click("a"), any_.robot("b"), any_.click("c"))
+
+    assert [verdict.click_id for verdict in world.verdicts.kept] == ["a", "b", "c"]
+    assert [verdict.decision for verdict in world.verdicts.kept] == [
+        Decision.VALID,
+        Decision.INVALID,
+        Decision.VALID,
+    ]
+    assert outcome.retry_from is None
+    assert outcome.decisions == {Decision.VALID: 2, Decision.INVALID: 1}
+
+
+def test_verdict_tells_all_that_the_ledger_needs(world: Any, any_: Any) -> None:
+    verdict = world.decide(any_.robot("r", campaign="spring"))
+
+    assert verdict == Verdict(
+        click_id="r",
+        at=dt.datetime(2026, 11, 23, 11, 59, 58, tzinfo=dt.UTC),
+        arrived_at=dt.datetime(2026, 11, 23, 11, 59, 59, tzinfo=dt.UTC),
+        decided_at=dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC),
+        decision=Decision.INVALID,
+        mode=Mode.OBSERVE,
+        billable=True,
+        reasons=(Reason.ROBOTIC_BEHAVIOUR,),
+        score=float(np.float32(0.9)),
+        threshold=0.5,
+        slice="device=desktop|logged_in=true",
+        release_id=world.champion,
+        givt=False,
+        late=False,
+        marketplace="de",
+        advertiser="acme",
+        campaign="spring",
+        cost_micros=250_000,
+        currency="EUR",
+        feature_spec=SPEC_HASH,
+        features=tuple(world.endpoint.asked[0][2][0].tolist()),
+    )
+
+
+def test_verdict_survives_the_wire_exactly(world: Any, any_: Any) -> None:
+    verdict = world.decide(any_.robot())
+
+    read = msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict)
+
+    assert read == verdict
+    assert np.float32(read.score) == np.float32(0.9)
+    assert np.array(read.features, dtype=np.float32).tobytes() == world.endpoint.asked[0][2][0].tobytes()
+
+
+def test_verdict_holds_no_person(world: Any, any_: Any) -> None:
+    verdict = world.decide(any_.click(query="shoes", user_agent="Mozilla/5.0 (Ada's phone)"))
+
+    text = msgspec.json.encode(verdict).decode()
+
+    for personal in ("ada", "Ada", "192.0.2.77", "s-1", "shoes", "phone"):
+        assert personal not in text
+
+
+def test_scores_a_whole_batch_in_one_invocation(world: Any, any_: Any) -> None:
+    world.score(*(any_.click(str(i)) for i in range(500)))
+
+    assert len(world.endpoint.asked) == 1
+    assert world.endpoint.asked[0][2].shape == (500, FEATURE_COUNT)
+
+
+def test_scores_and_thresholds_come_from_the_release_that_answered(world: Any, any_: Any) -> None:
+    stable = world.releases.add(any_.release(weights_sha256="11", thresholds=Thresholds(default=0.95)))
+    world.endpoint.loaded = stable
+
+    verdict = world.decide(any_.robot())
+
+    assert world.endpoint.asked[0][0] == world.champion
+    assert (verdict.release_id, verdict.threshold, verdict.decision) == (
+        stable,
+        float(np.float32(0.95)),
+        Decision.VALID,
+    )
+
+
+def test_each_slice_has_its_own_threshold(world: Any, any_: Any) -> None:
+    by_slice = {"marketplace=de": 0.05}
+    release = any_.release(
+        slices=SliceMap(columns=("marketplace",)), thresholds=Thresholds(default=0.95, by_slice=by_slice)
+    )
+    world.set_pointer(champion=world.releases.add(release))
+
+    world.score(any_.click("de"), any_.robot("fr", marketplace="fr"))
+
+    decided = [(v.slice, v.decision) for v in world.verdicts.kept]
+    assert decided == [("marketplace=de", Decision.INVALID), ("marketplace=fr", Decision.VALID)]
+
+
+def test_score_at_its_threshold_is_invalid() -> None:
+    nothing = np.zeros(3, dtype=np.bool_)
+    decided = decide(
+        Evidence(
+            scores=np.array([0.5, np.nextafter(np.float32(0.5), np.float32(0)), 0.6], dtype=np.float32),
+            thresholds=np.full(3, 0.5, dtype=np.float32),
+            doubts=np.zeros(3, dtype=np.uint8),
+            crawlers=nothing,
+            allowed=nothing,
+        )
+    )
+
+    assert decided.decisions == [Decision.INVALID, Decision.VALID, Decision.INVALID]
+
+
+def test_observe_mode_bills_invalid_clicks(world: Any, any_: Any) -> None:
+    verdict = world.decide(any_.robot())
+
+    assert (verdict.decision, verdict.mode, verdict.billable) == (Decision.INVALID, Mode.OBSERVE, True)
+
+
+def test_enforce_mode_does_not_bill_invalid_clicks(world: Any, any_: Any) -> None:
+    world.set_policy(modes={"de": Mode.ENFORCE})
+
+    outcome = world.score(any_.robot(), any_.click(), any_.robot("fr", marketplace="fr"))
+
+    assert [(v.mode, v.billable) for v in world.verdicts.kept] == [
+        (Mode.ENFORCE, False),
+        (Mode.ENFORCE, True),
+        (Mode.OBSERVE, True),
+    ]
+    assert outcome.unbilled == 1
+
+
+def test_kill_switch_bills_everything(world: Any, any_: Any) -> None:
+    world.set_policy(default=Mode.ENFORCE, kill_switch=True)
+
+    assert world.decide(any_.robot()).billable
+
+
+def test_allow_listed_click_is_valid_and_still_scored(world: Any, any_: Any) -> None:
+    world.set_policy(default=Mode.ENFORCE, allowed_networks=("192.0.2.0/24",))
+
+    verdict = world.decide(any_.robot(user_agent="Googlebot/2.1"))
+
+    assert (verdict.decision, verdict.reasons) == (Decision.VALID, (Reason.ALLOW_LISTED,))
+    assert verdict.score == float(np.float32(0.9))
+
+
+def test_givt_click_is_invalid_with_list_reason_and_still_scored(world: Any, any_: Any) -> None:
+    verdict = world.decide(any_.click(user_agent="Googlebot/2.1"))
+
+    assert (verdict.decision, verdict.reasons, verdict.givt) == (Decision.INVALID, (Reason.KNOWN_CRAWLER,), True)
+    assert verdict.score == float(np.float32(0.1))
+    assert world.counters.seen[0].clicks == 1
+
+
+def test_robotic_givt_click_has_both_reasons(world: Any, any_: Any) -> None:
+    verdict = world.decide(any_.robot(user_agent="Googlebot/2.1"))
+
+    assert verdict.reasons == (Reason.KNOWN_CRAWLER, Reason.ROBOTIC_BEHAVIOUR)
+
+
+def test_challenger_scores_in_shadow_and_decides_nothing(world: Any, any_: Any) -> None:
+    world.set_pointer(champion=world.champion, challenger="r-challenger")
+
+    world.score(any_.click("a"), any_.robot("b"))
+
+    low, high = float(np.float32(0.1)), float(np.float32(0.9))
+    assert [v.shadow_scores for v in world.verdicts.kept] == [{"r-challenger": high}, {"r-challenger": low}]
+    assert [v.decision for v in world.verdicts.kept] == [Decision.VALID, Decision.INVALID]
+
+
+def test_redelivered_batch_gives_same_verdicts(world: Any, any_: Any) -> None:
+    batch = [any_.click("a"), b"not json", any_.robot("b", user_agent="Googlebot")]
+    world.score(*batch)
+    world.score(*batch)
+
+    first, again = world.verdicts.kept[:2], world.verdicts.kept[2:]
+    assert first == again
+    assert world.rejects.kept[0] == world.rejects.kept[1]
+
+
+def test_click_without_user_session_ip_or_agent_is_decided(world: Any, any_: Any) -> None:
+    bare = {key: any_.click()[key] for key in ("click_id", "at", "advertiser", "marketplace")}
+
+    verdict = world.decide(bare)
+
+    assert verdict.decision is Decision.VALID
+    assert not world.counters.seen[0].present[0, :5].any()
+
+
+def test_late_click_says_so(world: Any, any_: Any) -> None:
+    world.counters.late = True
+
+    assert world.decide(any_.click()).late
+
+
+def test_features_are_finite_whatever_the_click(world: Any, any_: Any) -> None:
+    world.score(any_.click("a", at="2000-01-01T00:00:00Z"), any_.click("b", time_zone="Pacific/Apia", ip="::1"))
+
+    assert np.isfinite(world.endpoint.asked[0][2]).all()
+
+
+def test_expected_invalid_counts_decided_clicks_by_local_hour(world: Any, any_: Any) -> None:
+    monday_noon = 12
+    expected = [0.0] * 168
+    expected[monday_noon], expected[monday_noon + 9] = 0.5, 0.125  # Berlin is UTC+1, Tokyo UTC+9
+    release = any_.release(expected_ivr=tuple(expected))
+    world.set_pointer(champion=world.releases.add(release))
+
+    outcome = world.score(
+        any_.click("utc", at="2026-11-23T12:00:00Z"),
+        any_.click("tokyo", at="2026-11-23T12:00:00Z", time_zone="Asia/Tokyo"),
+        any_.click("berlin", at="2026-11-23T12:00:00Z", time_zone="Europe/Berlin"),
+    )
+
+    assert outcome.expected_invalid == 0.625
