@@ -10,6 +10,7 @@ from aws_cdk import App, Environment, Tags
 
 from infra.bundle import FUNCTIONS, bundle, platform_of
 from infra.data_stack import DataStack
+from infra.nag import check_at_synthesis
 from infra.online_stack import OnlineStack
 from infra.settings import Stage, load_stage
 from slidr.errors import SlidrError
@@ -42,6 +43,7 @@ def main() -> None:
     stage = stage_from_context(app.node.get_all_context())
     platform = platform_of(stage.functions, native=stage.is_local)
     build(app, stage, bundles={function: bundle(function, platform) for function in FUNCTIONS})
+    check_at_synthesis(app)
     app.synth()
 
 

@@ -16,9 +16,10 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from infra import nag
 from infra.constructs.event_stream import EventStream
 from infra.constructs.lake_table import LakeTable
-from infra.constructs.private_bucket import PrivateBucket, removal_policy
+from infra.constructs.private_bucket import PrivateBucket, acknowledge_single_region, removal_policy
 from infra.settings import Stage
 from slidr.archive import ArchivedClick, ArchivedPurchase
 from slidr.verdict import Verdict
@@ -77,6 +78,17 @@ class DataStack(Stack):
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             removal_policy=removal_policy(keep=keep),
         )
+        acknowledge_single_region(self.access_logs)
+        nag.acknowledge(
+            self.access_logs,
+            nag.nist("S3BucketVersioningEnabled"),
+            reason="Log delivery writes every object once, under a new name.",
+        )
+        nag.acknowledge(
+            self.access_logs,
+            f"{nag.NIST_R5}S3DefaultEncryptionKMS",
+            reason="S3 delivers access logs only to buckets encrypted with its own keys (SSE-S3).",
+        )
         self.lake = PrivateBucket(
             self,
             "Lake",
@@ -116,13 +128,18 @@ class DataStack(Stack):
             keep=keep,
             lifecycle=[s3.LifecycleRule(id="erase", expiration=Duration.days(days.quarantine_days))],
         )
+        nag.acknowledge(
+            self.quarantine,
+            nag.nist("S3BucketVersioningEnabled"),
+            reason="Raw records must be gone after their days; versions would keep them longer.",
+        )
 
     def _tables(self) -> None:
         self.control = self._table("Control", partition_key="name")
         self.profiles = self._table("Profiles", partition_key="key")
 
     def _table(self, construct_id: str, *, partition_key: str) -> dynamodb.Table:
-        return dynamodb.Table(
+        table = dynamodb.Table(
             self,
             construct_id,
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
@@ -136,6 +153,12 @@ class DataStack(Stack):
             removal_policy=removal_policy(keep=self.stage.keep_data),
             time_to_live_attribute="expires_at",
         )
+        nag.acknowledge(
+            table,
+            nag.nist("DynamoDBInBackupPlan"),
+            reason="Point-in-time recovery covers 35 days to the second; a backup plan would add nothing.",
+        )
+        return table
 
     def _queues(self) -> None:
         self.undecided_dead = self._queue("UndecidedDeadLetters", dead_letters=None)
@@ -184,6 +207,11 @@ class DataStack(Stack):
             ),
             removal_policy=removal_policy(keep=self.stage.keep_data),
         )
+        nag.acknowledge(
+            self.pseudonym_secret,
+            (f"{nag.SOLUTIONS}SMG4", f"{nag.NIST_R5}SecretsManagerRotationEnabled"),
+            reason="A new key resets every counter and join (design rule 9): rotation is a runbook, never a timer.",
+        )
 
     def grant_read_pseudonym_key(self, grantee: iam.IGrantable) -> None:
         """Let `grantee` read the pseudonym key.
@@ -196,6 +224,11 @@ class DataStack(Stack):
             grantee=grantee,
             resource_arns=[self.pseudonym_secret.secret_arn],
         )
+
+    def grant_queue_undecided(self, role: iam.Role) -> None:
+        """Let `role` queue undecided clicks, and no more."""
+        role.add_to_policy(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[self.undecided.queue_arn]))
+        self.key.grant(role, "kms:Decrypt", "kms:GenerateDataKey")
 
     def _schema(self) -> None:
         self.database = glue.CfnDatabase(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from aws_cdk import ArnFormat, CfnOutput, Duration, Fn, Stack
 from aws_cdk import aws_iam as iam
@@ -20,6 +20,7 @@ from functions.score_clicks.settings import Settings as ScoreSettings
 from infra.constructs.archive_delivery import ArchiveDelivery
 from infra.constructs.bundled_function import BundledFunction, bundle_code
 from infra.constructs.counter_cache import CounterCache
+from infra.constructs.failure_destination import PutOnlyFailureDestination
 from infra.constructs.lake_table import LakeTable
 from infra.constructs.private_bucket import removal_policy
 from infra.constructs.private_log_group import PrivateLogGroup
@@ -28,6 +29,9 @@ from infra.constructs.scoring_endpoint import ScoringEndpoint
 from infra.constructs.serving_image import ServingImage
 from infra.data_stack import FAILED_DELIVERIES, DataStack
 from infra.settings import Stage
+
+REJECTS: Final = "rejects/"
+"""Prefix of the quarantine bucket where functions put records that break their contract."""
 
 
 class OnlineStack(Stack):
@@ -57,7 +61,7 @@ class OnlineStack(Stack):
         self.cache = CounterCache(
             self,
             "Cache",
-            settings=stage.cache,
+            stage=stage,
             vpc=self.network.vpc,
             clients=self.network.functions_group,
             key=self.key,
@@ -136,26 +140,26 @@ class OnlineStack(Stack):
             network=self.network,
             key=self.key,
         )
-        function = scorer.function
-        data.verdicts.grant_write(function)
-        data.quarantine.grant_put(function)
-        data.undecided.grant_send_messages(function)
-        data.control.grant_read_data(function)
-        data.profiles.grant_read_data(function)
-        data.releases.grant_read(function, "releases/*")
-        data.grant_read_pseudonym_key(function)
+        role = scorer.role
+        data.verdicts.grant_put(role)
+        data.quarantine.grant_add(role, prefix=REJECTS)
+        data.grant_queue_undecided(role)
+        data.control.grant_read_data(role)
+        data.profiles.grant_read_data(role)
+        data.releases.grant_get(role, prefix="releases/")
+        data.grant_read_pseudonym_key(role)
         if self.cache.auth_secret:
-            self.cache.auth_secret.grant_read(function)
-        self.endpoint.grant_invoke(function)
+            self.cache.auth_secret.grant_read(role)
+        self.endpoint.grant_invoke(role)
         start = lambda_.StartingPosition
-        function.add_event_source(
+        scorer.function.add_event_source(
             event_sources.KinesisEventSource(
                 data.clicks,
                 batch_size=settings.batch_size,
                 bisect_batch_on_error=True,
                 max_batching_window=Duration.seconds(settings.batching_window_s),
                 max_record_age=Duration.seconds(settings.max_record_age_s),
-                on_failure=event_sources.S3OnFailureDestination(data.quarantine),
+                on_failure=PutOnlyFailureDestination(bucket=data.quarantine, role=role),
                 parallelization_factor=settings.parallelisation,
                 report_batch_item_failures=True,
                 retry_attempts=settings.retry_attempts,
@@ -188,8 +192,8 @@ class OnlineStack(Stack):
             key=self.key,
         )
         if kind != "verdict":  # verdicts hold no person: nothing to pseudonymise, nothing to reject
-            data.quarantine.grant_put(transform.function)
-            data.grant_read_pseudonym_key(transform.function)
+            data.quarantine.grant_add(transform.role, prefix=REJECTS)
+            data.grant_read_pseudonym_key(transform.role)
         ArchiveDelivery(
             self,
             construct_id,

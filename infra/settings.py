@@ -198,6 +198,8 @@ class Stage:
             raise ValueError(f"log_days must be one of {sorted(_LOG_DAYS)}, came {self.log_days}")
         if self.alarm_email and "@" not in self.alarm_email:
             raise ValueError(f"alarm_email must be an e-mail address, came {self.alarm_email!r}")
+        if not self.is_local and not (self.cache.tls and self.cache.auth):
+            raise ValueError("cache.tls and cache.auth must be true on AWS; only the local stage runs without")
         if self.cache.replicas and self.zones < 2:
             raise ValueError("cache.replicas over 0 requires zones of at least 2: failover crosses zones")
         wanted = self.streams.shards * self.functions.parallelisation

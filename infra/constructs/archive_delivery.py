@@ -8,11 +8,13 @@ from aws_cdk import aws_kinesis as kinesis
 from aws_cdk import aws_kinesisfirehose as firehose
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from infra import nag
 from infra.constructs.lake_table import LakeTable
+from infra.constructs.private_bucket import PrivateBucket
 from infra.constructs.private_log_group import PrivateLogGroup
+from infra.constructs.service_role import ServiceRole
 from infra.settings import Stage
 
 
@@ -32,15 +34,25 @@ class ArchiveDelivery(Construct):
         source: kinesis.IStream,
         transform: lambda_.IFunction,
         table: LakeTable,
-        lake: s3.IBucket,
+        lake: PrivateBucket,
         lake_key: kms.IKey,
         log_key: kms.IKey,
         failed_prefix: str,
     ) -> None:
         super().__init__(scope, construct_id)
-        service = iam.ServicePrincipal("firehose.amazonaws.com")
-        self.role = iam.Role(self, "Role", assumed_by=service)
-        self.log_group = PrivateLogGroup(self, "Logs", stage=stage, key=log_key)
+        self.role = ServiceRole(self, "Role", service="firehose.amazonaws.com")
+        log_group = PrivateLogGroup(self, "Logs", stage=stage, key=log_key)
+        source.grant_read(self.role)
+        log_group.grant_write(self.role)
+        table.grant_read_schema(self.role)
+        lake.grant_deliver(self.role, prefixes=[f"{table.name}/", f"{failed_prefix}/{table.name}/"])
+        self.role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["lambda:GetFunctionConfiguration", "lambda:InvokeFunction"],
+                resources=[transform.function_arn],
+            )
+        )
+        role = self.role.without_policy_updates()  # the construct's own grants would let Firehose delete objects
         self.delivery = firehose.DeliveryStream(
             self,
             "Delivery",
@@ -64,7 +76,7 @@ class ArchiveDelivery(Construct):
                 error_output_prefix=(
                     f"{failed_prefix}/{table.name}/!{{firehose:error-output-type}}/!{{timestamp:yyyy-MM-dd}}/"
                 ),
-                logging_config=firehose.EnableLogging(self.log_group),
+                logging_config=firehose.EnableLogging(log_group),
                 processors=[
                     firehose.LambdaFunctionProcessor(
                         transform,
@@ -73,8 +85,14 @@ class ArchiveDelivery(Construct):
                         retries=10,
                     )
                 ],
-                role=self.role,
+                role=role,
             ),
-            role=self.role,
+            role=role,
             source=firehose.KinesisStreamSource(source),
+        )
+        self.delivery.node.add_dependency(self.role)
+        nag.acknowledge(
+            self.delivery,
+            f"{nag.SOLUTIONS}KDF1",
+            reason="Firehose stores nothing itself when it reads a Kinesis stream; that stream is encrypted.",
         )

@@ -8,7 +8,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from infra.settings import CacheSettings
+from infra import nag
+from infra.settings import Stage
 
 
 class CounterCache(Construct):
@@ -22,12 +23,13 @@ class CounterCache(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: CacheSettings,
+        stage: Stage,
         vpc: ec2.IVpc,
         clients: ec2.ISecurityGroup,
         key: kms.IKey,
     ) -> None:
         super().__init__(scope, construct_id)
+        settings = stage.cache
         self.auth_secret = self._auth_secret(key) if settings.auth else None
         group = ec2.SecurityGroup(self, "Group", vpc=vpc, allow_all_outbound=False, description="Counter cache")
         group.add_ingress_rule(clients, ec2.Port.tcp(settings.port), "Lambda functions")
@@ -48,7 +50,7 @@ class CounterCache(Construct):
         failover = settings.replicas > 0
         self.replication_group = elasticache.CfnReplicationGroup(
             self,
-            "Group8",
+            "Valkey",
             at_rest_encryption_enabled=True,
             auth_token=self.auth_secret.secret_value.unsafe_unwrap() if self.auth_secret else None,
             auto_minor_version_upgrade=True,
@@ -69,6 +71,18 @@ class CounterCache(Construct):
             snapshot_retention_limit=0,
             transit_encryption_enabled=settings.tls,
         )
+        nag.acknowledge(
+            self.replication_group,
+            nag.nist("ElastiCacheRedisClusterAutomaticBackup"),
+            reason="Counters rebuild themselves from the stream within 24 hours, and a snapshot's fork stalls scoring "
+            "(measured: 24 ms at 1.2 GB).",
+        )
+        if stage.is_local:
+            nag.acknowledge(
+                self.replication_group,
+                tuple(f"{nag.SOLUTIONS}{rule}" for rule in ("AEC3", "AEC4", "AEC6")),
+                reason="The local cloud's cache is one Valkey process on the loopback interface, built without TLS.",
+            )
         if settings.cluster_mode:
             self.address = self.replication_group.attr_configuration_end_point_address
             self.port = self.replication_group.attr_configuration_end_point_port
@@ -77,7 +91,7 @@ class CounterCache(Construct):
             self.port = self.replication_group.attr_primary_end_point_port
 
     def _auth_secret(self, key: kms.IKey) -> secretsmanager.Secret:
-        return secretsmanager.Secret(
+        secret = secretsmanager.Secret(
             self,
             "AuthToken",
             description="AUTH token of the counter cache",
@@ -86,3 +100,10 @@ class CounterCache(Construct):
                 exclude_punctuation=True, include_space=False, password_length=64
             ),
         )
+        nag.acknowledge(
+            secret,
+            (f"{nag.SOLUTIONS}SMG4", f"{nag.NIST_R5}SecretsManagerRotationEnabled"),
+            reason="A timer would cut running functions off: the cache's token and its readers change together, by a "
+            "deployment. It is of use only inside the network.",
+        )
+        return secret

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from aws_cdk import Stack
 from aws_cdk import aws_glue as glue
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
@@ -68,6 +69,21 @@ class LakeTable(Construct):
                 ),
                 table_type="EXTERNAL_TABLE",
             ),
+        )
+
+    def grant_read_schema(self, role: iam.Role) -> None:
+        """Let `role` read this table's columns."""
+        stack = Stack.of(self)
+        database = self.table.database_name
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["glue:GetTable", "glue:GetTableVersion", "glue:GetTableVersions"],
+                resources=[
+                    stack.format_arn(service="glue", resource="catalog"),
+                    stack.format_arn(service="glue", resource="database", resource_name=database),
+                    stack.format_arn(service="glue", resource="table", resource_name=f"{database}/{self.name}"),
+                ],
+            )
         )
 
 

@@ -7,6 +7,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra import nag
+from infra.constructs.service_role import ServiceRole
 from infra.settings import Stage
 
 _SERVICES = {
@@ -38,9 +40,15 @@ class PrivateNetwork(Construct):
                 ec2.SubnetConfiguration(name="isolated", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
             ],
         )
+        nag.acknowledge(
+            self.vpc,
+            nag.nist("VPCDefaultSecurityGroupClosed"),
+            reason="Nothing uses the default group; closing it takes a custom resource with rights on every group.",
+        )
+        flow_logs = ServiceRole(self, "FlowLogRole", service="vpc-flow-logs.amazonaws.com")
         self.vpc.add_flow_log(
             "FlowLog",
-            destination=ec2.FlowLogDestination.to_cloud_watch_logs(log_group),
+            destination=ec2.FlowLogDestination.to_cloud_watch_logs(log_group, flow_logs),
             traffic_type=ec2.FlowLogTrafficType.ALL,
         )
         own_account = iam.PolicyStatement(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from aws_cdk import ArnFormat, Duration, Stack
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_applicationautoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from infra.constructs.private_bucket import PrivateBucket
+from infra.constructs.serving_role import ServingRole
 from infra.settings import Stage
 
 VARIANT = "AllTraffic"
@@ -29,7 +30,7 @@ class ScoringEndpoint(Construct):
         *,
         stage: Stage,
         image: str,
-        releases: s3.IBucket,
+        releases: PrivateBucket,
         vpc: ec2.IVpc,
         key: kms.IKey,
     ) -> None:
@@ -39,7 +40,10 @@ class ScoringEndpoint(Construct):
             self, "ContainersGroup", vpc=vpc, allow_all_outbound=False, description="Serving containers"
         )
         self.group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Model data, by the S3 gateway endpoint")
-        self.role = self._role(releases=releases, vpc=vpc)
+        self.name = f"slidr-{stage.name}"
+        self.role = ServingRole(
+            self, "Role", endpoint_name=self.name, releases=releases, vpc=vpc, group=self.group, key=key
+        )
         subnets = [subnet.subnet_id for subnet in vpc.isolated_subnets]
         model = sagemaker.CfnModel(
             self,
@@ -71,7 +75,6 @@ class ScoringEndpoint(Construct):
                 )
             ],
         )
-        self.name = f"slidr-{stage.name}"
         self.endpoint = sagemaker.CfnEndpoint(
             self,
             "Endpoint",
@@ -85,62 +88,6 @@ class ScoringEndpoint(Construct):
         """Let `grantee` ask this endpoint for scores."""
         arn = Stack.of(self).format_arn(service="sagemaker", resource="endpoint", resource_name=self.name)
         return iam.Grant.add_to_principal(actions=["sagemaker:InvokeEndpoint"], grantee=grantee, resource_arns=[arn])
-
-    def _role(self, *, releases: s3.IBucket, vpc: ec2.IVpc) -> iam.Role:
-        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"))
-        releases.grant_read(role, "artifacts/*")
-        stack = Stack.of(self)
-        networking = [
-            stack.format_arn(service="ec2", resource="network-interface", resource_name="*"),
-            stack.format_arn(service="ec2", resource="security-group", resource_name=self.group.security_group_id),
-            *(
-                stack.format_arn(service="ec2", resource="subnet", resource_name=subnet.subnet_id)
-                for subnet in vpc.isolated_subnets
-            ),
-        ]
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=[
-                    "ec2:CreateNetworkInterface",
-                    "ec2:CreateNetworkInterfacePermission",
-                    "ec2:DeleteNetworkInterface",
-                    "ec2:DeleteNetworkInterfacePermission",
-                ],
-                resources=networking,
-            )
-        )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=[
-                    "ec2:DescribeDhcpOptions",
-                    "ec2:DescribeNetworkInterfaces",
-                    "ec2:DescribeSecurityGroups",
-                    "ec2:DescribeSubnets",
-                    "ec2:DescribeVpcs",
-                ],
-                resources=["*"],  # EC2 Describe actions know no resource
-            )
-        )
-        log_groups = stack.format_arn(
-            service="logs",
-            resource="log-group",
-            resource_name="/aws/sagemaker/*",
-            arn_format=ArnFormat.COLON_RESOURCE_NAME,
-        )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-                resources=[log_groups],
-            )
-        )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["cloudwatch:PutMetricData"],
-                conditions={"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "AWS/SageMaker", "SLIDR*"]}},
-                resources=["*"],  # PutMetricData knows no resource; the condition names the namespaces
-            )
-        )
-        return role
 
     def _autoscale(self, stage: Stage) -> None:
         settings = stage.endpoint
