@@ -42,9 +42,9 @@ class _Waiting:
 class Batcher:
     """Scores invocations of one event loop, in order of arrival.
 
-    A batch runs inside the event loop (a thread costs more than the network does: see the decision on the scoring
-    backend), once a turn: a lone invocation waits for nobody, and those that the loop reads in the same turn, or that
-    arrive while a batch runs, go together.
+    A batch runs inside the event loop, once a turn: a lone invocation waits for nobody, and those that the loop reads
+    in the same turn, or that arrive while a batch runs, go together. A thread for it was tried: it made a lone
+    invocation slower, a hand-over costs more than scoring 16 rows (docs/decisions/0004-cpu-scoring-backend.md).
     """
 
     def __init__(self, scorers: Mapping[str, Scorer], limits: BatchLimits) -> None:
