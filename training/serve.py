@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
@@ -9,6 +10,7 @@ import os
 import pwd
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, cast
@@ -55,7 +57,7 @@ class ServeSettings:
     host: str = "0.0.0.0"  # noqa: S104 - SageMaker reaches the container from outside
     port: int = 8080
     user: str | None = None
-    """Account that the endpoint becomes before it opens its port, where it was started as root; None: nobody else."""
+    """Account that the endpoint becomes before it answers, where it was started as root; None: nobody else."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_request_rows: int = 8192
     limits: BatchLimits = field(default_factory=BatchLimits)
@@ -225,10 +227,7 @@ def _become(user: str) -> None:
 def serve(model_dir: Path, settings: ServeSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     endpoint = open_endpoint(model_dir, settings)
-    if settings.user is not None and os.geteuid() == 0:
-        _become(settings.user)  # after the model is read: SageMaker's mounts belong to root
-    log.info("endpoint_started", extra={"fields": {"host": settings.host, "port": settings.port}})
-    uvicorn.run(
+    config = uvicorn.Config(
         cast("Any", endpoint),
         host=settings.host,
         port=settings.port,
@@ -244,3 +243,11 @@ def serve(model_dir: Path, settings: ServeSettings) -> None:
         timeout_keep_alive=75,  # above the idle time of SageMaker's own connections
         timeout_graceful_shutdown=5,
     )
+    config.load()
+    loop_factory = config.get_loop_factory()
+    listening = config.bind_socket()
+    if settings.user is not None and os.geteuid() == 0:
+        _become(settings.user)  # now that model and modules are read: they may belong to root
+    log.info("endpoint_started", extra={"fields": {"host": settings.host, "port": settings.port}})
+    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(uvicorn.Server(config).serve(sockets=[listening]))
