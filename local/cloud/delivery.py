@@ -53,7 +53,7 @@ class _Delivery:
         self.wanted = True
 
     def add(self, records: Iterable[tuple[str, bytes]]) -> None:
-        """Take direct puts, (record id, data). Runs on the event loop, which a delivery needs: it never waits for one."""
+        """Take direct puts, (record id, data). Runs on the event loop, which a delivery needs: it never waits."""
         now = time.time()
         self._put_directly.extend(SourceRecord(identity, data, now) for identity, data in records)
 

@@ -97,7 +97,6 @@ SEAMS: tuple[Seam, ...] = (
             "services.cloudwatch._stat_value": "stats, stat_name, points",
             "services.cloudwatch._record_history": "alarm_name, old_state, new_state, reason, alarm_type, reason_data",
             "services.cloudwatch._evaluate_parent_alarms": "child, seen",
-            "services.cloudwatch._evaluate_all_alarms": "",
             "services.cloudwatch_logs._append_log_events": "stream, events",
             "services.cloudwatch_logs._make_group_arn": "name",
             "services.eventbridge._put_events": "data, allow_aws_source",
