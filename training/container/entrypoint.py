@@ -101,10 +101,10 @@ def _serve(paths: MlPaths, environment: Mapping[str, str]) -> None:
 
 
 def _train(paths: MlPaths) -> None:
-    from training import train  # noqa: PLC0415
+    from training.train import main as train  # noqa: PLC0415
 
     paths.model.mkdir(parents=True, exist_ok=True)
-    train.main(paths.channels(), paths.model, paths.hyperparameters())
+    train(paths.channels(), paths.model, paths.hyperparameters())
 
 
 def main() -> int:
