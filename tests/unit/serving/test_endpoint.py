@@ -300,6 +300,20 @@ def test_invocation_that_waited_too_long_is_not_scored(model_dir: ModelDir, any_
     assert invoke(endpoint, any_rows(1)).status == 200
 
 
+def test_invocation_whose_caller_hung_up_is_not_scored(model_dir: ModelDir, any_rows: AnyRows) -> None:
+    directory, ids = model_dir(1)
+    endpoint, scorers = counted(directory)
+
+    async def hang_up() -> Answer:
+        gone, stays = (asyncio.ensure_future(invocation(endpoint, any_rows(rows))) for rows in (3, 2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        return await stays
+
+    assert asyncio.run(hang_up()).status == 200
+    assert scorers[ids[0]].calls == [2]
+
+
 def test_failed_batch_fails_its_callers_and_not_the_next_ones(model_dir: ModelDir, any_rows: AnyRows) -> None:
     directory, ids = model_dir(1)
     loaded = load_releases(directory)
