@@ -1,0 +1,78 @@
+"""Rule 10 and 11: importing a handler reads no environment, makes no client, and brings in nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PROBE = """
+import json, os, socket, sys
+
+import botocore.session
+
+OURS = ("functions.", "slidr.")
+BETWEEN = ("os", "collections.abc", "_collections_abc")
+reads, clients = [], []
+
+class Environment(type(os.environ)):
+    def __getitem__(self, key):
+        frame = sys._getframe(1)
+        while frame.f_globals.get("__name__", "") in BETWEEN:
+            frame = frame.f_back
+        if frame.f_globals.get("__name__", "").startswith(OURS):
+            reads.append(key)
+        return super().__getitem__(key)
+
+os.environ.__class__ = Environment
+botocore.session.Session.create_client = lambda *a, **k: clients.append(a)
+socket.socket.connect = lambda *a, **k: clients.append(a)
+exec(sys.argv[1], {"__name__": "functions.probe"})
+modules = sorted({name.partition(".")[0] for name in sys.modules})
+print(json.dumps({"reads": reads, "clients": [str(c) for c in clients], "modules": modules}))
+"""
+HEAVY = {
+    "torch",
+    "cvxpy",
+    "pandas",
+    "sagemaker",
+    "scipy",
+    "pyarrow",
+    "polars",
+    "numba",
+    "pydantic",
+    "training",
+    "infra",
+}
+
+
+def probe(code: str) -> dict[str, list[str]]:
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROBE, code], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    answer: dict[str, list[str]] = json.loads(result.stdout)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("function", "unneeded"), [("score_clicks", set()), ("prepare_archive", {"numpy", "redis", "hiredis"})]
+)
+def test_import_makes_no_client_and_reads_no_environment(function: str, unneeded: set[str]) -> None:
+    answer = probe(f"import functions.{function}.handler")
+
+    assert answer["clients"] == []
+    assert answer["reads"] == []
+    assert not (HEAVY | unneeded) & set(answer["modules"])
+
+
+def test_the_probe_sees_reads_and_clients() -> None:
+    answer = probe(
+        "import os; os.environ['HOME']; os.environ.get('PATH'); os.getenv('TERM'); "
+        "import boto3; boto3.client('s3', region_name='us-east-1')"
+    )
+
+    assert answer["reads"] == ["HOME", "PATH", "TERM"]
+    assert answer["clients"]
