@@ -128,16 +128,26 @@ def size_mb(directory: Path) -> float:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) / 1e6
 
 
-def _packages(function: str, platform: Platform, *, output: Path) -> Path:
-    """The installed packages of a lock for a platform, from the cache where the lock did not change."""
-    lock = REPOSITORY / "functions" / function / "requirements.lock"
+def packages_directory(function: str, platform: Platform, *, output: Path = BUNDLES) -> Path:
+    """Where the packages of a function's lock are, or will be, installed for a platform.
+
+    Raises:
+        BundleInvalid: the function has no lock.
+    """
+    lock = _lock(function)
     if not lock.is_file():
         raise BundleInvalid(f"{lock.relative_to(REPOSITORY)} is required; make it with `python -m infra.lock`")
     rules = f"{platform.name} {sorted(_STRIPPED_DIRECTORIES)} {sorted(_STRIPPED_SUFFIXES)} {sorted(_STRIPPED_METADATA)}"
     digest = hashlib.sha256(lock.read_bytes() + rules.encode()).hexdigest()[:16]
-    target = output / "packages" / f"{platform.name}-{digest}"
+    return output / "packages" / f"{platform.name}-{digest}"
+
+
+def _packages(function: str, platform: Platform, *, output: Path) -> Path:
+    """The installed packages of a lock for a platform, from the cache where the lock did not change."""
+    target = packages_directory(function, platform, output=output)
     if target.is_dir():
         return target
+    lock = _lock(function)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".installing-") as scratch:
         made = Path(scratch) / "packages"
@@ -155,6 +165,10 @@ def _packages(function: str, platform: Platform, *, output: Path) -> Path:
         _strip(made)
         made.rename(target)
     return target
+
+
+def _lock(function: str) -> Path:
+    return REPOSITORY / "functions" / function / "requirements.lock"
 
 
 def _strip(directory: Path) -> None:

@@ -14,7 +14,7 @@ from infra.bundle import REPOSITORY
 from infra.settings import Stage, StageInvalid
 
 DOCKERFILE: Final = "training/container/Dockerfile"
-_CONTEXT: Final = ["*", "!pyproject.toml", "!constraints.txt", "!README.md", "!slidr", "!training", "**/__pycache__"]
+_CONTEXT: Final = ["*", "!constraints.txt", "!slidr", "!training", "**/__pycache__"]
 """What the image is built from, by .dockerignore's rules: everything else would change its hash for nothing."""
 
 

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import Any
+
+from tests.infra.conftest import Synthesised
+
+KNOW_NO_RESOURCE = {
+    "cloudwatch:PutMetricData",
+    "ec2:DescribeDhcpOptions",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
+    "ecr:GetAuthorizationToken",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+}
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_only_actions_that_know_no_resource_are_allowed_on_every_resource(prod: Synthesised) -> None:
+    actions = {
+        action
+        for _, statement in prod.statements()
+        if "*" in listed(statement["Resource"])
+        for action in listed(statement["Action"])
+    }
+    assert actions == KNOW_NO_RESOURCE
+
+
+def test_no_action_is_a_pattern(prod: Synthesised) -> None:
+    patterns = {
+        (policy, action)
+        for policy, statement in prod.statements()
+        for action in listed(statement["Action"])
+        if "*" in action
+    }
+    assert patterns == set()
+
+
+def actions_of(stage: Synthesised, policy: str, service: str) -> set[str]:
+    return {
+        action
+        for name, statement in stage.statements()
+        if name.startswith(policy)
+        for action in listed(statement["Action"])
+        if action.startswith(f"{service}:")
+    }
+
+
+def test_the_scoring_function_can_neither_read_nor_delete_raw_records(prod: Synthesised) -> None:
+    for name, statement in prod.statements():
+        if name.startswith(("ScoreClicks", "Prepare")) and "Quarantine" in str(statement["Resource"]):
+            assert set(listed(statement["Action"])) <= {"s3:PutObject", "s3:ListBucket", "kms:GenerateDataKey"}
+
+
+def test_the_scoring_function_cannot_change_the_pointer_or_a_profile(prod: Synthesised) -> None:
+    forbidden = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"}
+    assert actions_of(prod, "ScoreClicksRole", "dynamodb") & forbidden == set()
+
+
+def test_nothing_online_deletes_objects(prod: Synthesised) -> None:
+    for _, statement in prod.statements():
+        assert not any("Delete" in action for action in listed(statement["Action"]) if action.startswith("s3:"))
+
+
+def test_the_verdict_transform_does_not_get_the_pseudonym_key(prod: Synthesised) -> None:
+    assert actions_of(prod, "PrepareVerdictArchiveRole", "secretsmanager") == set()
+    assert actions_of(prod, "PrepareClickArchiveRole", "secretsmanager") == {"secretsmanager:GetSecretValue"}
