@@ -23,10 +23,9 @@ class Admin:
         self._flush: Callable[[], int] = lambda: 0
         self._endings: list[Callable[[], object]] = []
 
-    def add_process(self, part: str, pid: int | None) -> None:
+    def add_process(self, part: str, pid: int) -> None:
         """Report on one process, which is to live as long as the emulator."""
-        if pid is not None:
-            self._processes.append(lambda: {part: pid})
+        self._processes.append(lambda: {part: pid})
 
     def add_processes(self, listed: Callable[[], Mapping[str, int | None]]) -> None:
         """Report on processes that come and go; a pid of None is one that should run and does not."""

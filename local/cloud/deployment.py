@@ -66,7 +66,10 @@ class Deployment:
         Raises:
             DeploymentFailed: a step failed.
         """
-        self._finish("bootstrap", self._start("bootstrap", f"aws://{ACCOUNT}/{REGION}"))
+        bootstrapped = self.state / "run" / "bootstrapped"
+        if not bootstrapped.exists():
+            self._finish("bootstrap", self._start("bootstrap", f"aws://{ACCOUNT}/{REGION}"))
+            bootstrapped.touch()
         self._finish("synth", synthesis)
         written = self.state / "outputs.json"
         written.unlink(missing_ok=True)
@@ -83,19 +86,19 @@ class Deployment:
     def _assembly(self) -> Path:
         return self.state / "cdk.out"
 
-    @property
-    def log(self) -> Path:
-        """Everything that cdk printed."""
-        return self.state / "logs" / "cdk.log"
+    def log(self, step: str) -> Path:
+        """Return the file of everything that `cdk <step>` printed."""
+        return self.state / "logs" / f"cdk-{step}.log"
 
     def _context(self) -> list[str]:
         return [part for key, value in (self.app.context or {}).items() for part in ("--context", f"{key}={value}")]
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        log = self.log(arguments[0])
+        log.parent.mkdir(parents=True, exist_ok=True)
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CDK_"))}
-        with self.log.open("ab") as output:
-            output.write(f"\n$ cdk {' '.join(arguments)}\n".encode())
+        with log.open("wb") as output:
+            output.write(f"$ cdk {' '.join(arguments)}\n".encode())
             output.flush()
             return start_child(
                 [str(self._command()), *arguments, "--no-notices", "--no-version-reporting", "--ci"],
@@ -122,8 +125,9 @@ class Deployment:
 
     def _finish(self, step: str, process: subprocess.Popen[bytes]) -> None:
         if process.wait():
-            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
-            raise DeploymentFailed(f"`cdk {step}` ended with status {process.returncode} ({self.log}):\n{tail}")
+            log = self.log(step)
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
+            raise DeploymentFailed(f"`cdk {step}` ended with status {process.returncode} ({log}):\n{tail}")
 
 
 def read_outputs(state: Path) -> Outputs:

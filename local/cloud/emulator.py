@@ -20,6 +20,7 @@ from pathlib import Path
 from local.cloud import seams
 from local.cloud.admin import Admin
 from local.cloud.gateway import ACCESS_KEY, ACCOUNT, REGION, SECRET_KEY
+from local.cloud.processes import daemon_of, remember
 from local.valkey import start_valkey
 
 _LOGGER = logging.getLogger("slidr.emulator")
@@ -154,7 +155,11 @@ def run(settings: EmulatorSettings) -> None:
     # The main thread lives as long as the process, so a server bound to the thread that started it dies with both.
     valkey = start_valkey(settings.state / "valkey", port=settings.valkey_port) if settings.start_valkey else None
     admin = _install(settings)
-    admin.add_process("valkey", valkey.processes[0].pid if valkey else None)
+    if valkey is not None:
+        (settings.state / "run").mkdir(exist_ok=True)
+        # Valkey writes its title over its environment, so the sweep by mark does not find it: by this file it is found.
+        remember(settings.state / "run" / "valkey.json", daemon_of(valkey.pids[0]))
+        admin.add_process("valkey", valkey.pids[0])
     if settings.launcher is not None and settings.ready_file is not None:
         watch = threading.Thread(target=_watch_launcher, args=(settings.launcher, settings.ready_file), daemon=True)
         watch.start()

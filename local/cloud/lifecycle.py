@@ -141,6 +141,7 @@ def start(
         if running is None:
             report("starting the emulator and Valkey")
             _start_emulator(cloud, launch, buffer_interval_s, container_command)
+            report(f"the emulator answers at {cloud.endpoint_url}")
         if synthesis is not None:
             report("deploying the stacks")
             cloud = Cloud(state, cloud.endpoint_url, launch.valkey_port, deployment.deploy(synthesis))
@@ -184,9 +185,10 @@ def stop(state: Path) -> list[int]:
     """End every process of the local cloud of `state`, and of what a crash left; return their pids. Logs stay."""
     state = state.absolute()
     ended: list[int] = []
-    daemon = recall(state / "run" / "emulator.json")
-    if daemon is not None and daemon.process is not None:
-        ended += end([daemon.process])
+    for name in ("emulator", "valkey"):
+        daemon = recall(state / "run" / f"{name}.json")
+        if daemon is not None and daemon.process is not None:
+            ended += end([daemon.process])
     launch = _launch(state)
     if launch is not None:
         ended += end(marked(launch.mark))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from local.cloud.children import MARK
 
 _GRACE_S = 3.0
 _SAME_START_S = 1.0
+# The handles of the daemons that this process started: dropping one would warn that its process still runs.
+_STARTED: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,13 @@ def start_daemon(command: Sequence[str], *, environment: Mapping[str, str], log:
             stderr=output,
             start_new_session=True,
         )
-    return Daemon(process.pid, psutil.Process(process.pid).create_time())
+    _STARTED.append(process)
+    return daemon_of(process.pid)
+
+
+def daemon_of(pid: int) -> Daemon:
+    """Return a running process as a daemon to remember."""
+    return Daemon(pid, psutil.Process(pid).create_time())
 
 
 def remember(path: Path, daemon: Daemon) -> None:
@@ -91,23 +99,29 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
+def _still_running(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Wait for the processes to end; return those that have not within the grace.
+
+    A process that has ended but that nobody has collected (its parent was killed, and this machine's first process does
+    not collect either) counts as ended; psutil.wait_procs would wait for it.
+    """
+    deadline = time.monotonic() + _GRACE_S
+    running = processes
+    while (running := [process for process in running if is_alive(process.pid)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return running
+
+
 def end(processes: Iterable[psutil.Process]) -> list[int]:
     """End the processes: asked first, killed after a grace; return their pids."""
     ending = list(processes)
     for process in ending:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(ending, timeout=_GRACE_S)
-    for process in alive:
+    for process in _still_running(ending):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=_GRACE_S)
-    _collect_own_children()
+    _still_running(ending)
+    for handle in _STARTED:
+        handle.poll()  # collects those that were children of this process
     return [process.pid for process in ending]
-
-
-def _collect_own_children() -> None:
-    """Collect ended children of this process, so that none stays as a zombie."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass

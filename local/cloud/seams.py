@@ -63,7 +63,6 @@ SEAMS: tuple[Seam, ...] = (
     ),
     # Records and classes that we read.
     *_values(
-        "core.lambda_runtime.Worker",
         "services.stepfunctions._ExecutionError",
         "services.kinesis._streams",
         "services.firehose._streams",
