@@ -21,7 +21,8 @@ class Telemetry:
     """How a function tells what it did. No IPs, user agents or feature vectors go in (rule 9)."""
 
     logger: Logger
-    tracer: Tracer
+    tracer: Tracer | None
+    """None where no X-Ray daemon runs (the local cloud): the SDK would cost time for nothing."""
     metrics: Metrics
 
 
@@ -30,11 +31,10 @@ def telemetry(service: str) -> Telemetry:
     """The telemetry of a function, `service` being its name in the code."""
     from aws_lambda_powertools import Logger, Metrics, Tracer  # noqa: PLC0415 - it reads the environment
 
-    # Lambda names the X-Ray daemon; the local cloud has none, and a tracer without one would only cost time.
-    traced = "AWS_XRAY_DAEMON_ADDRESS" in os.environ
+    traced = "AWS_XRAY_DAEMON_ADDRESS" in os.environ  # Lambda names its daemon
     return Telemetry(
         logger=Logger(service=service),
-        tracer=Tracer(service=service, disabled=not traced, patch_modules=["botocore"]),
+        tracer=Tracer(service=service, patch_modules=["botocore"]) if traced else None,
         metrics=Metrics(namespace=NAMESPACE, service=service),
     )
 
@@ -46,7 +46,7 @@ def observed(service: str) -> Callable[[Handler], Handler]:
         @cache
         def instrumented() -> Handler:
             tools = telemetry(service)
-            traced: Handler = tools.tracer.capture_lambda_handler(handler, capture_response=False)
+            traced = tools.tracer.capture_lambda_handler(handler, capture_response=False) if tools.tracer else handler
             measured: Handler = tools.metrics.log_metrics(traced, capture_cold_start_metric=True)
             return tools.logger.inject_lambda_context(measured)
 

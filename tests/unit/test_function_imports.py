@@ -76,3 +76,28 @@ def test_the_probe_sees_reads_and_clients() -> None:
 
     assert answer["reads"] == ["HOME", "PATH", "TERM"]
     assert answer["clients"]
+
+
+TRACED = """
+import os
+os.environ.update({
+    "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:9", "LAMBDA_TASK_ROOT": "/var/task", "AWS_DEFAULT_REGION": "us-east-1",
+    "_X_AMZN_TRACE_ID": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=557abcec3ee5a047;Sampled=1",
+    "SLIDR_STAGE": "test", "SLIDR_RECORD_KIND": "verdict", "SLIDR_QUARANTINE_BUCKET": "b",
+    "SLIDR_PSEUDONYM_SECRET_ID": "s",
+})
+from types import SimpleNamespace
+from functions.prepare_archive.handler import handler
+from aws_xray_sdk.core import xray_recorder
+sent = []
+xray_recorder.emitter.send_entity = lambda entity: sent.append(entity.name)
+context = SimpleNamespace(
+    function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r", tenant_id=None
+)
+assert handler({"records": []}, context) == {"records": []}
+assert sent == ["## handler"], sent
+"""
+
+
+def test_handler_is_traced_where_lambda_names_a_daemon() -> None:
+    subprocess.run([sys.executable, "-c", TRACED], check=True, capture_output=True)
