@@ -1,0 +1,32 @@
+"""The log formats that are known, and finding out which one a file is in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from local.sources.compressed import head_of
+from local.sources.event import LogFormat, LogUnreadable
+from local.sources.jsonl import JsonLines
+from local.sources.parquet import ParquetRecords
+from local.sources.talkingdata import TalkingData
+
+FORMATS: Final[tuple[LogFormat, ...]] = (ParquetRecords(), TalkingData(), JsonLines())
+"""In the order in which they are asked. A new importer is one more entry."""
+
+
+def format_of(path: Path) -> LogFormat:
+    """The format of a log, told by its content.
+
+    Raises:
+        LogUnreadable: no known format recognises the file; the message lists what each of them expects.
+    """
+    head = head_of(path)
+    if not head.strip():
+        raise LogUnreadable(f"a log with records is required, came an empty file: {path}")
+    for log_format in FORMATS:
+        if log_format.recognises(head):
+            return log_format
+    first = head.partition(b"\n")[0][:120].decode("utf-8", "replace")
+    known = "\n".join(f"  {log_format.name}: {log_format.expects}" for log_format in FORMATS)
+    raise LogUnreadable(f"{path} is in no format that is known. It begins: {first!r}\nExpected one of:\n{known}")
