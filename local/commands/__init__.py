@@ -1,0 +1,1 @@
+"""The commands of `slidr`, one module each; docs/cli.md describes them."""

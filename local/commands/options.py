@@ -1,0 +1,27 @@
+"""Options that every command has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Stage = Annotated[
+    str,
+    typer.Option(
+        "--stage",
+        envvar="SLIDR_STAGE",
+        help="Which deployment: 'local' is the cloud on this machine; any other is slidr-<stage>-* on AWS.",
+        rich_help_panel="Where",
+    ),
+]
+Profile = Annotated[
+    str | None, typer.Option("--profile", help="AWS profile, where the stage is on AWS.", rich_help_panel="Where")
+]
+Region = Annotated[
+    str | None, typer.Option("--region", help="AWS region, where the stage is on AWS.", rich_help_panel="Where")
+]
+Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same simulated traffic.")]
+ClicksPerDay = Annotated[
+    int, typer.Option("--clicks-per-day", min=100, help="Clicks of a simulated day, on average over a week.")
+]

@@ -1,0 +1,107 @@
+"""`slidr train`: make a release and publish it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from local.commands.options import ClicksPerDay, Profile, Region, Seed, Stage
+from local.console import Steps, console, facts, percent
+from local.session import Session
+from local.training_run import (
+    LOCAL_INSTANCE,
+    DatasetFacts,
+    TrainedRelease,
+    given_dataset,
+    run_name,
+    simulated_dataset,
+    train_release,
+)
+
+
+def train(
+    *,
+    dataset: Annotated[
+        str | None, typer.Option(help="Train on this: Parquet file, directory, or s3:// prefix (training/dataset.py).")
+    ] = None,
+    simulate_days: Annotated[int, typer.Option(min=1, help="Train on so many simulated days.")] = 5,
+    seed: Seed = 7,
+    clicks_per_day: ClicksPerDay = 20_000,
+    fpr_budget: Annotated[
+        float, typer.Option(min=0.0001, max=0.5, help="False positives that the threshold may cost, among purchases.")
+    ] = 0.01,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other hyperparameter; repeatable.")
+    ] = None,
+    instance_type: Annotated[str, typer.Option(help="SageMaker instance of the job, on AWS.")] = "ml.c7i.2xlarge",
+    stage: Stage = "local",
+    profile: Profile = None,
+    region: Region = None,
+) -> None:
+    """Train a release in a SageMaker training job and publish it, write-once, to the release bucket.
+
+    Without --dataset it trains on simulated days. Publishing changes nothing that serves: `slidr deploy` does.
+
+    [bold]Examples[/]
+
+      slidr train                                          5 simulated days
+      slidr train --simulate-days 7 --seed 11 --set epochs=60
+      slidr train --dataset build/dataset --fpr-budget 0.005
+      slidr train --dataset s3://lake/training/2026-11/ --stage dev
+    """
+    session = Session(stage=stage, profile=profile, region=region)
+    chosen = {"seed": str(seed), "fpr_budget": str(fpr_budget), **_pairs(set_ or [])}
+    run, steps = run_name(dt.datetime.now(dt.UTC)), Steps()
+    with steps.step("build the dataset") as step:
+        if dataset is None:
+            from local.sources.simulated import FIRST_DAY  # noqa: PLC0415
+            from training.simulator import Traffic  # noqa: PLC0415
+
+            traffic = Traffic(seed=seed, start=FIRST_DAY, clicks_per_day=clicks_per_day)
+            built = simulated_dataset(session, traffic, days=simulate_days, run=run)
+        else:
+            built = given_dataset(session, dataset, run=run)
+        step.result = dataset_line(built)
+    with steps.step("train in a SageMaker job") as step:
+        trained = train_release(
+            session,
+            built,
+            run=run,
+            hyperparameters=chosen,
+            instance_type=LOCAL_INSTANCE if session.is_local else instance_type,
+        )
+        step.result = trained.id
+    show_release(trained)
+    console.print(f"Next: [bold]slidr deploy {trained.id}[/]{'' if session.is_local else f' --stage {stage}'}")
+
+
+def dataset_line(dataset: DatasetFacts) -> str:
+    """A dataset in one line."""
+    if dataset.clicks is None:
+        return escape(dataset.uri)
+    return f"{dataset.clicks:,} clicks, {dataset.purchasing or 0:,} of them led to a purchase"
+
+
+def show_release(trained: TrainedRelease) -> None:
+    """What a training says of its release."""
+    rows = [
+        ("release", trained.id + (" (published before: same decision content)" if trained.published_before else "")),
+        ("FPR on purchases", f"{percent(trained.fpr)}, budget {trained.fpr_budget:.2%}"),
+        ("threshold", f"{trained.threshold:.4f}"),
+    ]
+    rows += [(f"  {name}", f"{value:.4f}") for name, value in sorted(trained.by_slice.items())]
+    rows.append(("measured on", "rows later than all training rows"))
+    console.print(facts("Release", rows))
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"--set takes NAME=VALUE, came {text!r}")
+        pairs[name.replace("-", "_")] = value
+    return pairs

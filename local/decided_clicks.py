@@ -1,0 +1,86 @@
+"""Watching the verdicts of a run come in, in the background, until every click that was sent has its outcome."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Self
+
+from local.accounting import Accounting, SentRecord, account, payload_digest, rejects_of
+from local.commands.verdicts import decode_entry
+from local.session import Session
+from local.stream_reader import Start, StreamReader
+from slidr.ledger import Ledger, LedgerEntry
+
+_IDLE_S: Final = 0.2
+_CHECK_S: Final = 1.0
+STALL_S: Final = 60.0
+"""Without a single new verdict for so long, what is missing is taken to be lost."""
+
+
+class DecidedClicks:
+    """The ledger of what is decided from now on. A context manager: leaving it ends the reader."""
+
+    def __init__(self, session: Session, *, since: dt.datetime) -> None:
+        self._session = session
+        self._since = since
+        self._reader = StreamReader(
+            session.client("kinesis"), session.outputs.verdict_stream, Start(at=since - dt.timedelta(seconds=1))
+        )
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._read, name="verdicts", daemon=True)
+        self.ledger: Ledger[LedgerEntry] = Ledger()
+        self.records = 0
+        """Verdict records read, redelivered ones included."""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def _read(self) -> None:
+        try:
+            while not self._stop.is_set():
+                entries = [decode_entry(data) for data in self._reader.poll()]
+                self.records += len(entries)
+                self.ledger.add(entries)
+                if not entries:
+                    self._stop.wait(_IDLE_S)
+        except BaseException as failure:  # noqa: BLE001 - raised again where it can be told
+            self._failure = failure
+
+    def wait_for(
+        self,
+        sent: Sequence[SentRecord],
+        *,
+        stall_s: float = STALL_S,
+        on_progress: Callable[[int], None] = lambda _decided: None,
+    ) -> Accounting:
+        """Wait until every record has an outcome, or nothing has come for `stall_s`; returns the accounting."""
+        seen, last_s = -1, time.monotonic()
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            decided = len(self.ledger)
+            if decided != seen:
+                on_progress(decided - max(seen, 0))
+                seen, last_s = decided, time.monotonic()
+            accounting = account(sent, decided=self.ledger, rejected=self._rejected() if decided < len(sent) else ())
+            if not accounting.missing or time.monotonic() - last_s > stall_s:
+                return accounting
+            time.sleep(_CHECK_S)
+
+    def _rejected(self) -> set[bytes]:
+        rejects = rejects_of(
+            self._session.client("s3"),
+            self._session.outputs.quarantine_bucket,
+            stream=self._session.outputs.click_stream,
+            since=self._since,
+        )
+        return {payload_digest(reject.payload_base64) for reject in rejects}

@@ -1,0 +1,83 @@
+"""Releases in their bucket: published once, never changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from botocore.exceptions import ClientError
+
+from functions.adapters.release_store import release_key
+from slidr.errors import ReleaseConflict, ReleaseInvalid
+from slidr.release import EVIDENCE_FILE, RELEASE_FILE, WEIGHTS_FILE
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_FILES: Final = (WEIGHTS_FILE, EVIDENCE_FILE, RELEASE_FILE)
+"""In the order of writing: a bundle without its release file is not a bundle."""
+
+
+def publish_release(s3: S3Client, bucket: str, folder: Path) -> bool:
+    """Write the bundle in `folder` (`.../releases/<id>/`) to `releases/<id>/`; False if that release was there already.
+
+    Evidence of a release that is there already stays as it was: the first training that made it is its record.
+
+    Raises:
+        ReleaseConflict: the stored bundle has other content under the same id.
+    """
+    identity = folder.name
+    known = {name: _read(s3, bucket, release_key(identity, name)) for name in _FILES}
+    for name in (RELEASE_FILE, WEIGHTS_FILE):
+        content = known[name]
+        if content is not None and content != (folder / name).read_bytes():
+            raise ReleaseConflict(
+                f"{release_key(identity, name)} in {bucket} must be what was trained, it has other content. "
+                "Somebody changed a release; compare the object's versions, and restore the first one."
+            )
+    for name in _FILES:
+        if known[name] is None:
+            # "*": only where there is nothing, so that two publishers cannot overwrite one another.
+            s3.put_object(
+                Bucket=bucket, Key=release_key(identity, name), Body=(folder / name).read_bytes(), IfNoneMatch="*"
+            )
+    return known[RELEASE_FILE] is not None
+
+
+def fetch_release(s3: S3Client, bucket: str, identity: str, model_dir: Path) -> Path:
+    """Download a release to `model_dir/releases/<id>/` and return that folder.
+
+    Raises:
+        ReleaseInvalid: there is no such release.
+    """
+    folder = model_dir / "releases" / identity
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (RELEASE_FILE, WEIGHTS_FILE):
+        content = _read(s3, bucket, release_key(identity, name))
+        if content is None:
+            raise ReleaseInvalid(
+                f"a published release is required, {release_key(identity, name)} is not in {bucket}. "
+                f"Published: {', '.join(published_releases(s3, bucket)) or 'none yet; run slidr train'}."
+            )
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def published_releases(s3: S3Client, bucket: str) -> list[str]:
+    """The ids of all published releases, newest first."""
+    found = []
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="releases/"):
+        for item in page.get("Contents", []):
+            _, identity, name = item["Key"].split("/", 2)
+            if name == RELEASE_FILE:
+                found.append((item["LastModified"], identity))
+    return [identity for _, identity in sorted(found, reverse=True)]
+
+
+def _read(s3: S3Client, bucket: str, key: str) -> bytes | None:
+    try:
+        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except ClientError as failure:
+        if failure.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
+            return None
+        raise
