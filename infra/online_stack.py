@@ -191,9 +191,10 @@ class OnlineStack(Stack):
             network=self.network,
             key=self.key,
         )
-        if kind != "verdict":  # verdicts hold no person: nothing to pseudonymise, nothing to reject
-            data.quarantine.grant_add(transform.role, prefix=REJECTS)
+        if kind != "verdict":  # verdicts hold no person: nothing to pseudonymise
             data.grant_read_pseudonym_key(transform.role)
+        if kind == "purchase":  # score_clicks rejects clicks
+            data.quarantine.grant_add(transform.role, prefix=REJECTS)
         ArchiveDelivery(
             self,
             construct_id,

@@ -96,6 +96,7 @@ class ScoringEndpoint(Construct):
             "Scaling",
             max_capacity=settings.max_instances,
             min_capacity=settings.min_instances,
+            role=iam.Role.from_role_arn(self, "ScalingRole", _scaling_role(Stack.of(self)), mutable=False),
             resource_id=f"endpoint/{self.name}/variant/{VARIANT}",
             scalable_dimension="sagemaker:variant:DesiredInstanceCount",
             service_namespace=autoscaling.ServiceNamespace.SAGEMAKER,
@@ -108,3 +109,10 @@ class ScoringEndpoint(Construct):
             scale_out_cooldown=Duration.seconds(settings.scale_out_cooldown_s),
             target_value=settings.invocations_per_instance_min,
         )
+
+
+def _scaling_role(stack: Stack) -> str:
+    """The role that Application Auto Scaling makes for itself; without it CDK would add one that does nothing."""
+    name = "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
+    place = "aws-service-role/sagemaker.application-autoscaling.amazonaws.com"
+    return stack.format_arn(service="iam", region="", resource="role", resource_name=f"{place}/{name}")
