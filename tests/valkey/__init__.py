@@ -1,0 +1,1 @@
+"""Tests against a real Valkey server, and a real cluster of three."""
