@@ -34,8 +34,9 @@ from slidr.errors import CountersUnavailable
 Client = Redis | RedisCluster
 Reply = bytes | RedisError
 
-ATTEMPTS: Final = 3
-"""Sendings of a call that met a lost connection, a moved key or a missing function. Calls are idempotent."""
+ATTEMPTS: Final = 5
+"""Sendings of a call that met a lost connection, a moved key or a missing function; a call is idempotent.
+A key half way to a node without the function takes four: asked, missing, asked again, answered."""
 _ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
 _MOVED: Final = (MovedError, AskError, TryAgainError, ClusterDownError, ConnectionLost)
 
