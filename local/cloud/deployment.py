@@ -131,7 +131,13 @@ class Deployment:
 
 
 def read_outputs(state: Path) -> Outputs:
-    """Return the outputs of the deployed stacks; empty when nothing is deployed."""
+    """Return the outputs of the deployed stacks; empty when nothing is deployed.
+
+    Those that only carry a value from one stack to another are CDK's own, and left out.
+    """
     written = state / "outputs.json"
     outputs: dict[str, dict[str, str]] = json.loads(written.read_text()) if written.is_file() else {}
-    return outputs
+    return {
+        stack: {name: value for name, value in values.items() if not name.startswith("ExportsOutput")}
+        for stack, values in outputs.items()
+    }

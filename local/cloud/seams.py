@@ -116,6 +116,7 @@ SEAMS: tuple[Seam, ...] = (
             "services.cloudwatch._dispatch_alarm_actions": "alarm, old_state, new_state, reason",
             "services.cloudformation.provisioners._cw_metric_alarm_record": "name, props",
             "services.cloudformation.provisioners._ec_rg_attrs": "rg_id",
+            "services.cloudformation.provisioners._sm_secret_string": "props",
             "services.cloudformation.stacks._runs_on_worker_thread": "resource_type",
             "services.elasticache._get_docker": "",
         }

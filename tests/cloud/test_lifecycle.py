@@ -50,7 +50,7 @@ def state(tmp_path: Path) -> Iterator[Path]:
 
 
 def belonging_to(state: Path, *, running: str = "") -> list[psutil.Process]:
-    """Every process that names the state directory in command, directory or environment, and `running` in its command."""
+    """Every process of the state directory (by command, directory or environment) with `running` in its command."""
     found = []
     for process in psutil.process_iter():
         try:
