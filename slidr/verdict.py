@@ -35,9 +35,13 @@ class Reason(StrEnum):
     KNOWN_CRAWLER = "known_crawler"
     """The user agent is on the packaged crawler list (GIVT)."""
     ALLOW_LISTED = "allow_listed"
+    """The advertiser or the network is on an allow-list: VALID, whatever the score."""
     COUNTERS_UNAVAILABLE = "counters_unavailable"
+    """The counter cache did not answer in time."""
     PROFILES_UNAVAILABLE = "profiles_unavailable"
+    """A profile that the click needs could not be read."""
     SCORING_UNAVAILABLE = "scoring_unavailable"
+    """The endpoint gave no score."""
     NO_RELEASE = "no_release"
     """No release is in force, or its bundle could not be read."""
 
