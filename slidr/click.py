@@ -89,6 +89,8 @@ def parse_click(payload: bytes, *, arrived_ms: int) -> Click:
             raise InvalidClick("bad_ip", "an IPv4 or IPv6 address is required; omit it where unknown") from failure
         if ip != click.ip:
             click = msgspec.structs.replace(click, ip=ip)
+    if click.user_agent == "":  # an empty header names nobody: absent, online and in the archive alike
+        click = msgspec.structs.replace(click, user_agent=None)
     return click
 
 
