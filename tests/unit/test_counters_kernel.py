@@ -37,14 +37,14 @@ def _compile() -> None:
     count(one_key([NOON_MS]))  # outside hypothesis's clock
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(batches=histories(), caps=st.sampled_from(TIGHT_CAPS))
 def test_kernel_equals_brute_force_at_every_click(batches: list[CounterBatch], caps: Caps) -> None:
     log = joined(batches)
     np.testing.assert_array_equal(count(log, caps=caps), Oracle(caps).apply(log))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(batches=histories())
 def test_full_knowledge_has_no_late_click_and_no_duplicate(batches: list[CounterBatch]) -> None:
     log = joined(batches)
@@ -56,7 +56,7 @@ def test_full_knowledge_has_no_late_click_and_no_duplicate(batches: list[Counter
 
 
 def test_counts_of_a_hot_key_stop_at_the_cap() -> None:
-    log = hot_key(640, seed=1)
+    log = hot_key(560, seed=1)
     counts = count(log)
     np.testing.assert_array_equal(counts, Oracle().apply(log))
     assert counts[:, RAW_COLUMNS.index("ip.n_10m")].max() == RECENT_CAP

@@ -31,7 +31,7 @@ def check_agreement(cache: Cache, batches: list[CounterBatch], caps: Caps) -> No
     np.testing.assert_array_equal(np.concatenate(online), count(joined(batches), caps=caps))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=WITHOUT_CLOCK)
+@settings(max_examples=100, deadline=None, suppress_health_check=WITHOUT_CLOCK)
 @given(batches=histories(), caps=st.sampled_from(TIGHT_CAPS))
 def test_online_equals_offline_equals_brute_force_on_one_server(
     single: Cache, batches: list[CounterBatch], caps: Caps
@@ -39,7 +39,7 @@ def test_online_equals_offline_equals_brute_force_on_one_server(
     check_agreement(single, batches, caps)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=WITHOUT_CLOCK)
+@settings(max_examples=60, deadline=None, suppress_health_check=WITHOUT_CLOCK)
 @given(batches=histories(), caps=st.sampled_from(TIGHT_CAPS))
 def test_online_equals_offline_equals_brute_force_on_a_cluster(
     cluster: Cache, batches: list[CounterBatch], caps: Caps
@@ -56,7 +56,7 @@ def test_hot_key_overflows_alike_online_and_offline(cache: Cache) -> None:
     assert online[:, RAW_COLUMNS.index("ip.user_agents_10m")].max() == 512
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=WITHOUT_CLOCK)
+@settings(max_examples=40, deadline=None, suppress_health_check=WITHOUT_CLOCK)
 @given(batches=histories(), shuffle=st.randoms(use_true_random=False))
 def test_final_state_does_not_depend_on_the_order_of_arrival(
     single: Cache, batches: list[CounterBatch], shuffle: random.Random
