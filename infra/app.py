@@ -41,6 +41,9 @@ def main() -> None:
     """Synthesise."""
     app = App()
     stage = stage_from_context(app.node.get_all_context())
+    if stage.is_local:
+        # Loading the built-in template validator takes longer than all the rest; stages on AWS keep it.
+        app = App(builtin_cloud_formation_validation=False)
     platform = platform_of(stage.functions, native=stage.is_local)
     build(app, stage, bundles={function: bundle(function, platform) for function in FUNCTIONS})
     check_at_synthesis(app)

@@ -71,7 +71,11 @@ def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Synthe
         for directory in bundles.values():
             directory.mkdir()
             (directory / "handler.py").write_text("")
-        app = App(context=json.loads((REPOSITORY / "cdk.json").read_text())["context"], outdir=str(work / "cdk.out"))
+        app = App(
+            builtin_cloud_formation_validation=False,  # seconds of loading; test_templates.py runs cfn-lint instead
+            context=json.loads((REPOSITORY / "cdk.json").read_text())["context"],
+            outdir=str(work / "cdk.out"),
+        )
         stage = load_stage(stage_name, overrides)
         data, online = build(app, stage, bundles=bundles)
         assembly = app.synth()
