@@ -39,7 +39,7 @@ class CounterBatch:
     click_id: Ids
     """`digest64` of the click_id, as an unsigned big-endian integer, shape (clicks,)."""
     ids: Ids
-    """Identifiers as unsigned big-endian integers, shape (clicks, len(IDENTIFIERS)); meaningless where not present."""
+    """Identifiers as unsigned big-endian integers, shape (clicks, len(IDENTIFIERS)); ignored where not present."""
     present: Flags
     """Which identifiers a click has, shape (clicks, len(IDENTIFIERS))."""
 
@@ -134,9 +134,10 @@ def counter_batch_of_columns(
     ip_column, agent_column = IDENTIFIERS.index("ip"), IDENTIFIERS.index("user_agent")
     fingerprint_column = IDENTIFIERS.index("device_fp")
     present[:, fingerprint_column] = present[:, ip_column] | present[:, agent_column]
-    ids[:, fingerprint_column] = device_fingerprints(
+    fingerprints = device_fingerprints(
         ids[:, ip_column], ids[:, agent_column], present[:, ip_column], present[:, agent_column]
     )
+    ids[:, fingerprint_column] = np.where(present[:, fingerprint_column], fingerprints, np.uint64(0))
     return CounterBatch(
         at_ms=np.asarray(at_ms, dtype=np.int64),
         click_id=np.frombuffer(b"".join(map(digest64, click_id)), dtype=">u8").astype(np.uint64),
