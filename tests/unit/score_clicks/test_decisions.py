@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,10 +11,11 @@ from slidr.decision import Evidence, decide
 from slidr.features import FEATURE_COUNT, SPEC_HASH
 from slidr.slices import SliceMap, Thresholds
 from slidr.verdict import Decision, Mode, Reason, Verdict
+from tests.scoring_world import World, any_click, any_release, any_robot
 
 
-def test_every_valid_record_gets_one_verdict_with_its_click(world: Any, any_: Any) -> None:
-    outcome = world.score(any_.click("a"), any_.robot("b"), any_.click("c"))
+def test_every_valid_record_gets_one_verdict_with_its_click(world: World) -> None:
+    outcome = world.score(any_click("a"), any_robot("b"), any_click("c"))
 
     assert [verdict.click_id for verdict in world.verdicts.kept] == ["a", "b", "c"]
     assert [verdict.decision for verdict in world.verdicts.kept] == [
@@ -27,8 +27,8 @@ def test_every_valid_record_gets_one_verdict_with_its_click(world: Any, any_: An
     assert outcome.decisions == {Decision.VALID: 2, Decision.INVALID: 1}
 
 
-def test_verdict_tells_all_that_the_ledger_needs(world: Any, any_: Any) -> None:
-    verdict = world.decide(any_.robot("r", campaign="spring"))
+def test_verdict_tells_all_that_the_ledger_needs(world: World) -> None:
+    verdict = world.decide(any_robot("r", campaign="spring"))
 
     assert verdict == Verdict(
         click_id="r",
@@ -55,8 +55,8 @@ def test_verdict_tells_all_that_the_ledger_needs(world: Any, any_: Any) -> None:
     )
 
 
-def test_verdict_survives_the_wire_exactly(world: Any, any_: Any) -> None:
-    verdict = world.decide(any_.robot())
+def test_verdict_survives_the_wire_exactly(world: World) -> None:
+    verdict = world.decide(any_robot())
 
     read = msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict)
 
@@ -65,8 +65,8 @@ def test_verdict_survives_the_wire_exactly(world: Any, any_: Any) -> None:
     assert np.array(read.features, dtype=np.float32).tobytes() == world.endpoint.asked[0][2][0].tobytes()
 
 
-def test_verdict_holds_no_person(world: Any, any_: Any) -> None:
-    verdict = world.decide(any_.click(query="shoes", user_agent="Mozilla/5.0 (Ada's phone)"))
+def test_verdict_holds_no_person(world: World) -> None:
+    verdict = world.decide(any_click(query="shoes", user_agent="Mozilla/5.0 (Ada's phone)"))
 
     text = msgspec.json.encode(verdict).decode()
 
@@ -74,18 +74,18 @@ def test_verdict_holds_no_person(world: Any, any_: Any) -> None:
         assert personal not in text
 
 
-def test_scores_a_whole_batch_in_one_invocation(world: Any, any_: Any) -> None:
-    world.score(*(any_.click(str(i)) for i in range(500)))
+def test_scores_a_whole_batch_in_one_invocation(world: World) -> None:
+    world.score(*(any_click(str(i)) for i in range(500)))
 
     assert len(world.endpoint.asked) == 1
     assert world.endpoint.asked[0][2].shape == (500, FEATURE_COUNT)
 
 
-def test_scores_and_thresholds_come_from_the_release_that_answered(world: Any, any_: Any) -> None:
-    stable = world.releases.add(any_.release(weights_sha256="11", thresholds=Thresholds(default=0.95)))
+def test_scores_and_thresholds_come_from_the_release_that_answered(world: World) -> None:
+    stable = world.releases.add(any_release(weights_sha256="11", thresholds=Thresholds(default=0.95)))
     world.endpoint.loaded = stable
 
-    verdict = world.decide(any_.robot())
+    verdict = world.decide(any_robot())
 
     assert world.endpoint.asked[0][0] == world.champion
     assert (verdict.release_id, verdict.threshold, verdict.decision) == (
@@ -95,14 +95,14 @@ def test_scores_and_thresholds_come_from_the_release_that_answered(world: Any, a
     )
 
 
-def test_each_slice_has_its_own_threshold(world: Any, any_: Any) -> None:
+def test_each_slice_has_its_own_threshold(world: World) -> None:
     by_slice = {"marketplace=de": 0.05}
-    release = any_.release(
+    release = any_release(
         slices=SliceMap(columns=("marketplace",)), thresholds=Thresholds(default=0.95, by_slice=by_slice)
     )
     world.set_pointer(champion=world.releases.add(release))
 
-    world.score(any_.click("de"), any_.robot("fr", marketplace="fr"))
+    world.score(any_click("de"), any_robot("fr", marketplace="fr"))
 
     decided = [(v.slice, v.decision) for v in world.verdicts.kept]
     assert decided == [("marketplace=de", Decision.INVALID), ("marketplace=fr", Decision.VALID)]
@@ -123,16 +123,16 @@ def test_score_at_its_threshold_is_invalid() -> None:
     assert decided.decisions == [Decision.INVALID, Decision.VALID, Decision.INVALID]
 
 
-def test_observe_mode_bills_invalid_clicks(world: Any, any_: Any) -> None:
-    verdict = world.decide(any_.robot())
+def test_observe_mode_bills_invalid_clicks(world: World) -> None:
+    verdict = world.decide(any_robot())
 
     assert (verdict.decision, verdict.mode, verdict.billable) == (Decision.INVALID, Mode.OBSERVE, True)
 
 
-def test_enforce_mode_does_not_bill_invalid_clicks(world: Any, any_: Any) -> None:
+def test_enforce_mode_does_not_bill_invalid_clicks(world: World) -> None:
     world.set_policy(modes={"de": Mode.ENFORCE})
 
-    outcome = world.score(any_.robot(), any_.click(), any_.robot("fr", marketplace="fr"))
+    outcome = world.score(any_robot(), any_click(), any_robot("fr", marketplace="fr"))
 
     assert [(v.mode, v.billable) for v in world.verdicts.kept] == [
         (Mode.ENFORCE, False),
@@ -142,47 +142,47 @@ def test_enforce_mode_does_not_bill_invalid_clicks(world: Any, any_: Any) -> Non
     assert outcome.unbilled == 1
 
 
-def test_kill_switch_bills_everything(world: Any, any_: Any) -> None:
+def test_kill_switch_bills_everything(world: World) -> None:
     world.set_policy(default=Mode.ENFORCE, kill_switch=True)
 
-    assert world.decide(any_.robot()).billable
+    assert world.decide(any_robot()).billable
 
 
-def test_allow_listed_click_is_valid_and_still_scored(world: Any, any_: Any) -> None:
+def test_allow_listed_click_is_valid_and_still_scored(world: World) -> None:
     world.set_policy(default=Mode.ENFORCE, allowed_networks=("192.0.2.0/24",))
 
-    verdict = world.decide(any_.robot(user_agent="Googlebot/2.1"))
+    verdict = world.decide(any_robot(user_agent="Googlebot/2.1"))
 
     assert (verdict.decision, verdict.reasons) == (Decision.VALID, (Reason.ALLOW_LISTED,))
     assert verdict.score == float(np.float32(0.9))
 
 
-def test_givt_click_is_invalid_with_list_reason_and_still_scored(world: Any, any_: Any) -> None:
-    verdict = world.decide(any_.click(user_agent="Googlebot/2.1"))
+def test_givt_click_is_invalid_with_list_reason_and_still_scored(world: World) -> None:
+    verdict = world.decide(any_click(user_agent="Googlebot/2.1"))
 
     assert (verdict.decision, verdict.reasons, verdict.givt) == (Decision.INVALID, (Reason.KNOWN_CRAWLER,), True)
     assert verdict.score == float(np.float32(0.1))
     assert world.counters.seen[0].clicks == 1
 
 
-def test_robotic_givt_click_has_both_reasons(world: Any, any_: Any) -> None:
-    verdict = world.decide(any_.robot(user_agent="Googlebot/2.1"))
+def test_robotic_givt_click_has_both_reasons(world: World) -> None:
+    verdict = world.decide(any_robot(user_agent="Googlebot/2.1"))
 
     assert verdict.reasons == (Reason.KNOWN_CRAWLER, Reason.ROBOTIC_BEHAVIOUR)
 
 
-def test_challenger_scores_in_shadow_and_decides_nothing(world: Any, any_: Any) -> None:
+def test_challenger_scores_in_shadow_and_decides_nothing(world: World) -> None:
     world.set_pointer(champion=world.champion, challenger="r-challenger")
 
-    world.score(any_.click("a"), any_.robot("b"))
+    world.score(any_click("a"), any_robot("b"))
 
     low, high = float(np.float32(0.1)), float(np.float32(0.9))
     assert [v.shadow_scores for v in world.verdicts.kept] == [{"r-challenger": high}, {"r-challenger": low}]
     assert [v.decision for v in world.verdicts.kept] == [Decision.VALID, Decision.INVALID]
 
 
-def test_redelivered_batch_gives_same_verdicts(world: Any, any_: Any) -> None:
-    batch = [any_.click("a"), b"not json", any_.robot("b", user_agent="Googlebot")]
+def test_redelivered_batch_gives_same_verdicts(world: World) -> None:
+    batch = [any_click("a"), b"not json", any_robot("b", user_agent="Googlebot")]
     world.score(*batch)
     world.score(*batch)
 
@@ -191,8 +191,8 @@ def test_redelivered_batch_gives_same_verdicts(world: Any, any_: Any) -> None:
     assert world.rejects.kept[0] == world.rejects.kept[1]
 
 
-def test_click_without_user_session_ip_or_agent_is_decided(world: Any, any_: Any) -> None:
-    bare = {key: any_.click()[key] for key in ("click_id", "at", "advertiser", "marketplace")}
+def test_click_without_user_session_ip_or_agent_is_decided(world: World) -> None:
+    bare = {key: any_click()[key] for key in ("click_id", "at", "advertiser", "marketplace")}
 
     verdict = world.decide(bare)
 
@@ -200,29 +200,29 @@ def test_click_without_user_session_ip_or_agent_is_decided(world: Any, any_: Any
     assert not world.counters.seen[0].present[0, :5].any()
 
 
-def test_late_click_says_so(world: Any, any_: Any) -> None:
+def test_late_click_says_so(world: World) -> None:
     world.counters.late = True
 
-    assert world.decide(any_.click()).late
+    assert world.decide(any_click()).late
 
 
-def test_features_are_finite_whatever_the_click(world: Any, any_: Any) -> None:
-    world.score(any_.click("a", at="2000-01-01T00:00:00Z"), any_.click("b", time_zone="Pacific/Apia", ip="::1"))
+def test_features_are_finite_whatever_the_click(world: World) -> None:
+    world.score(any_click("a", at="2000-01-01T00:00:00Z"), any_click("b", time_zone="Pacific/Apia", ip="::1"))
 
     assert np.isfinite(world.endpoint.asked[0][2]).all()
 
 
-def test_expected_invalid_counts_decided_clicks_by_local_hour(world: Any, any_: Any) -> None:
+def test_expected_invalid_counts_decided_clicks_by_local_hour(world: World) -> None:
     monday_noon = 12
     expected = [0.0] * 168
     expected[monday_noon], expected[monday_noon + 9] = 0.5, 0.125  # Berlin is UTC+1, Tokyo UTC+9
-    release = any_.release(expected_ivr=tuple(expected))
+    release = any_release(expected_ivr=tuple(expected))
     world.set_pointer(champion=world.releases.add(release))
 
     outcome = world.score(
-        any_.click("utc", at="2026-11-23T12:00:00Z"),
-        any_.click("tokyo", at="2026-11-23T12:00:00Z", time_zone="Asia/Tokyo"),
-        any_.click("berlin", at="2026-11-23T12:00:00Z", time_zone="Europe/Berlin"),
+        any_click("utc", at="2026-11-23T12:00:00Z"),
+        any_click("tokyo", at="2026-11-23T12:00:00Z", time_zone="Asia/Tokyo"),
+        any_click("berlin", at="2026-11-23T12:00:00Z", time_zone="Europe/Berlin"),
     )
 
     assert outcome.expected_invalid == 0.625

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-from typing import Any
 
 import msgspec
 import pytest
 
 from functions.adapters.reject_store import read_rejects
+from tests.scoring_world import World, any_click, any_robot
 
 
-def test_reject_keeps_reason_and_origin(world: Any, any_: Any) -> None:
-    outcome = world.score(any_.click(), b"\xff not json", any_.click("late", at="yesterday"))
+def test_reject_keeps_reason_and_origin(world: World) -> None:
+    outcome = world.score(any_click(), b"\xff not json", any_click("late", at="yesterday"))
 
     first, second = world.rejects.kept
     assert (first.reason, first.payload_base64) == ("not_json", b"\xff not json")
@@ -25,7 +25,7 @@ def test_reject_keeps_reason_and_origin(world: Any, any_: Any) -> None:
     assert outcome.rejects == {"not_json": 1, "wrong_value": 1}
 
 
-def test_reject_line_gives_the_payload_back(world: Any) -> None:
+def test_reject_line_gives_the_payload_back(world: World) -> None:
     world.score(b"\x00\xff")
 
     line = msgspec.json.Encoder().encode_lines(world.rejects.kept)
@@ -34,7 +34,7 @@ def test_reject_line_gives_the_payload_back(world: Any) -> None:
     assert read_rejects(line) == world.rejects.kept
 
 
-def test_batch_of_rejects_only_asks_no_service(world: Any) -> None:
+def test_batch_of_rejects_only_asks_no_service(world: World) -> None:
     world.break_counters()
 
     outcome = world.score(b"", b"[]")
@@ -43,8 +43,8 @@ def test_batch_of_rejects_only_asks_no_service(world: Any) -> None:
     assert (outcome.retry_from, outcome.problems, world.verdicts.kept) == (None, (), [])
 
 
-def test_click_ahead_of_its_arrival_is_rejected_by_the_streams_own_stamp(world: Any, any_: Any) -> None:
-    click = any_.click(at="2026-11-23T12:00:00Z")
+def test_click_ahead_of_its_arrival_is_rejected_by_the_streams_own_stamp(world: World) -> None:
+    click = any_click(at="2026-11-23T12:00:00Z")
     at = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC).timestamp()
 
     world.score(click, arrived_s=at - 300)
@@ -53,46 +53,46 @@ def test_click_ahead_of_its_arrival_is_rejected_by_the_streams_own_stamp(world: 
     assert (len(world.verdicts.kept), [r.reason for r in world.rejects.kept]) == (1, ["ahead_of_arrival"])
 
 
-def test_retries_from_first_unpublished_record(world: Any, any_: Any) -> None:
+def test_retries_from_first_unpublished_record(world: World) -> None:
     world.verdicts.fails_from = 1
 
-    outcome = world.score(b"bad", any_.click("a"), b"bad", any_.click("b"), b"bad", any_.click("c"))
+    outcome = world.score(b"bad", any_click("a"), b"bad", any_click("b"), b"bad", any_click("c"))
 
     assert outcome.retry_from == 3  # where b is
     assert [reject.sequence for reject in world.rejects.kept] == ["100", "102"]  # the third comes again with b
 
 
-def test_retries_from_first_unstored_reject(world: Any, any_: Any) -> None:
+def test_retries_from_first_unstored_reject(world: World) -> None:
     world.rejects.fails_from = 0
 
-    outcome = world.score(any_.click("a"), b"bad", any_.click("b"))
+    outcome = world.score(any_click("a"), b"bad", any_click("b"))
 
     assert outcome.retry_from == 1
 
 
-def test_retries_from_first_unqueued_click_and_publishes_no_verdict_behind_it(world: Any, any_: Any) -> None:
+def test_retries_from_first_unqueued_click_and_publishes_no_verdict_behind_it(world: World) -> None:
     world.break_counters()
     world.undecided.fails_from = 1
 
-    outcome = world.score(any_.click("a"), any_.click("b"), b"bad", any_.click("c"))
+    outcome = world.score(any_click("a"), any_click("b"), b"bad", any_click("c"))
 
     assert outcome.retry_from == 1
     assert [verdict.click_id for verdict in world.verdicts.kept] == ["a"]
     assert world.rejects.kept == []
 
 
-def test_healthy_part_of_a_batch_is_published_when_all_stores_fail_later(world: Any, any_: Any) -> None:
+def test_healthy_part_of_a_batch_is_published_when_all_stores_fail_later(world: World) -> None:
     world.verdicts.fails_from = 2
     world.rejects.fails_from = 0
 
-    outcome = world.score(any_.click("a"), b"bad", any_.click("b"), any_.click("c"))
+    outcome = world.score(any_click("a"), b"bad", any_click("b"), any_click("c"))
 
     assert outcome.retry_from == 1
     assert len(outcome.problems) == 2
 
 
-def test_retry_of_the_rest_makes_the_batch_whole(world: Any, any_: Any) -> None:
-    batch = [any_.click("a"), b"bad 1", any_.click("b"), b"bad 2", any_.robot("c")]
+def test_retry_of_the_rest_makes_the_batch_whole(world: World) -> None:
+    batch = [any_click("a"), b"bad 1", any_click("b"), b"bad 2", any_robot("c")]
     world.verdicts.fails_from = 1
     retry_from = world.score(*batch).retry_from
     world.verdicts.fails_from = None
@@ -104,8 +104,8 @@ def test_retry_of_the_rest_makes_the_batch_whole(world: Any, any_: Any) -> None:
 
 
 @pytest.mark.parametrize("service", ["pseudonymiser", "counters"])
-def test_unknown_failure_is_not_swallowed(world: Any, any_: Any, service: str) -> None:
+def test_unknown_failure_is_not_swallowed(world: World, service: str) -> None:
     setattr(world, service, None)
 
     with pytest.raises(AttributeError):
-        world.score(any_.click())
+        world.score(any_click())
