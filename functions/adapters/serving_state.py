@@ -168,7 +168,7 @@ class _ControlTable:
             answer = self._client.batch_get_item(RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}})
             if answer.get("UnprocessedKeys"):
                 raise ServingStateUnavailable("the control table is throttled")
-            items = {item["name"]["S"]: item for item in answer["Responses"][self._table]}
+            items = {item["name"]["S"]: item for item in answer["Responses"].get(self._table, [])}
             return ServingState(
                 pointer=_decode(items.get(POINTER_ITEM), Pointer), policy=_decode(items.get(POLICY_ITEM), Policy)
             )

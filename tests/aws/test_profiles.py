@@ -50,7 +50,7 @@ class Counting:
             raise ReadTimeoutError(endpoint_url="https://dynamodb")
         left = keys[-self._unprocessed :] if self._unprocessed else []
         self._unprocessed = 0
-        answer = {"Responses": {"profiles": []}, "UnprocessedKeys": {}}
+        answer: dict[str, Any] = {"Responses": {"profiles": []}, "UnprocessedKeys": {}}
         taken = [key for key in keys if key not in left]
         if taken:
             answer["Responses"] = self._client.batch_get_item(RequestItems={"profiles": {"Keys": taken}})["Responses"]

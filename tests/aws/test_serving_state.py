@@ -158,6 +158,15 @@ def test_unreadable_table_is_not_asked_at_every_batch(control: Any) -> None:
     assert client.reads == 1
 
 
+def test_throttled_table_is_unreadable_rather_than_empty() -> None:
+    class Throttled:
+        def batch_get_item(self, **request: Any) -> Any:
+            return {"Responses": {"control": []}, "UnprocessedKeys": request["RequestItems"]}
+
+    with pytest.raises(ServingStateUnavailable, match="throttled"):
+        reader(Throttled(), [0.0]).current()
+
+
 def test_malformed_pointer_is_unreadable_rather_than_absent(control: Any) -> None:
     control.put_item(TableName="control", Item={"name": {"S": "pointer"}, "document": {"S": '{"canary_share": 7}'}})
 

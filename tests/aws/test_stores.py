@@ -170,6 +170,15 @@ def test_names_the_first_click_that_was_not_queued() -> None:
     assert failure.value.first_failed == 13
 
 
+def test_queue_that_is_gone_fails_from_the_first_click(aws: Any) -> None:
+    with pytest.raises(PublishFailed, match="NonExistentQueue") as failure:
+        UndecidedQueue(aws.client("sqs"), "https://queue.amazonaws.com/000000000000/gone", attempts=ONCE).send(
+            [any_undecided("a")]
+        )
+
+    assert failure.value.first_failed == 0
+
+
 def test_release_is_read_once_and_its_id_is_checked(s3: Any) -> None:
     release = any_release()
     name = release_id(release)

@@ -172,5 +172,6 @@ def test_speaks_the_services_own_interface(monkeypatch: pytest.MonkeyPatch) -> N
         scores = endpoint(client).score(MATRIX, release_id="r-1")
 
     assert scores.scores.tolist() == [0.25, 0.75]
-    assert (client.meta.config.connect_timeout, client.meta.config.read_timeout) == (0.1, 0.2)
-    assert client.meta.config.retries["total_max_attempts"] == 2
+    used: Any = client.meta.config
+    assert (used.connect_timeout, used.read_timeout) == (0.1, 0.2)
+    assert used.retries["total_max_attempts"] == 2
