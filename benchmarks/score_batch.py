@@ -1,6 +1,7 @@
 """One score_clicks invocation of 500 clicks, where AWS answers at once and the counters are on a real Valkey server.
 
-`python -m benchmarks.score_batch`. Parsing, pseudonyms, features, decisions and encoding are the deployed ones. What is left out is the network: add the endpoint's answer and one PutRecords.
+`python -m benchmarks.score_batch`. Parsing, pseudonyms, features, decisions and encoding are the deployed ones.
+What is left out is the network: add the endpoint's answer and one PutRecords.
 """
 
 from __future__ import annotations
