@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 PACED_RATE: Final = 200.0
 """Clicks a second of the last part of the live traffic, which nothing queues before: it shows the latency."""
 PACED_CLICKS: Final = 1_500
-LIVE_DAY: Final = 8
-"""The simulated day that is sent live: a Tuesday, after all training days and the day in which their orders mature."""
 POINTER_CACHE_S: Final = 3.5
 """The function reads the pointer again at least so often (Settings.pointer_cache_s); verdicts before it may be old."""
 
@@ -71,8 +69,8 @@ def simulated_traffic(seed: int, clicks_per_day: int) -> Traffic:
     return Simulation(seed=seed, start=FIRST_DAY, clicks_per_day=clicks_per_day)
 
 
-def simulated_live(traffic: Traffic, *, day: int = LIVE_DAY) -> Live:
-    """One simulated day."""
+def simulated_live(traffic: Traffic, *, day: int) -> Live:
+    """One simulated day, later than all training days."""
     simulated = traffic.day(day)
     first_ms, last_ms = span_of(traffic, days=1, first=day)
     clicks = len(simulated.clicks)
@@ -214,7 +212,10 @@ def failures(run: Run, *, fpr_bound: float) -> list[str]:
     if run.sent.failed:
         wrong.append(f"{len(run.sent.failed):,} records could not be put on the streams")
     if not run.accounting.holds:
-        wrong.append(f"the accounting must add up: {run.accounting}")
+        wrong.append(
+            f"the accounting must add up: {run.accounting}. See slidr logs score-clicks for what failed, and "
+            "slidr redrive --dry-run for batches that were given up"
+        )
     if run.tally.undecided.count:
         wrong.append(
             f"every click must be decided, {run.tally.undecided.count:,} are UNDECIDED "

@@ -23,15 +23,32 @@ def lake_contents(session: Session) -> list[tuple[str, str, str]]:
     for bucket_output, prefix, what in _PREFIXES:
         bucket = getattr(outputs, bucket_output)
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        rows.append((f"s3://{bucket}/{prefix}", what, f"{sum(page.get('KeyCount', 0) for page in pages):,}"))
+        rows.append(
+            (
+                f"{bucket_output.removesuffix('_bucket')} {prefix}",
+                what,
+                f"{sum(page.get('KeyCount', 0) for page in pages):,}",
+            )
+        )
     rows += [
-        (f"kinesis {outputs.click_stream}", "clicks as they came", ""),
-        (f"kinesis {outputs.purchase_stream}", "purchases as they came", ""),
-        (f"kinesis {outputs.verdict_stream}", "the ledger of verdicts", ""),
-        (f"dynamodb {outputs.control_table}", "pointer, policy, audit", _items(session, outputs.control_table)),
-        (f"dynamodb {outputs.profile_table}", "profiles", _items(session, outputs.profile_table)),
+        ("control table", "pointer, policy, audit", _items(session, outputs.control_table)),
+        ("profile table", "long-horizon traffic of IPs, users, user agents", _items(session, outputs.profile_table)),
     ]
     return rows
+
+
+def full_names(session: Session) -> list[tuple[str, str]]:
+    """The short names of `lake_contents` and the streams, each with what it is called on AWS."""
+    outputs = session.outputs
+    return [
+        ("lake", f"s3://{outputs.lake_bucket}"),
+        ("release", f"s3://{outputs.release_bucket}"),
+        ("quarantine", f"s3://{outputs.quarantine_bucket}"),
+        ("clicks, purchases", f"kinesis {outputs.click_stream}, {outputs.purchase_stream}"),
+        ("verdicts", f"kinesis {outputs.verdict_stream}"),
+        ("control table", f"dynamodb {outputs.control_table}"),
+        ("profile table", f"dynamodb {outputs.profile_table}"),
+    ]
 
 
 def _items(session: Session, table: str) -> str:

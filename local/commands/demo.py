@@ -33,10 +33,11 @@ from local.demonstration import (
 )
 from local.rollout import apply, planned
 from local.session import Session, state_directory
+from local.simulated_days import next_day, note_sent
 from local.sources.event import Kind
 from local.training_run import LOCAL_INSTANCE, TrainedRelease, run_name, simulated_dataset, train_release
 from local.verdict_view import latency
-from local.what_was_written import lake_contents
+from local.what_was_written import full_names, lake_contents
 from slidr.metrics import ROBOTIC_SESSION_CLICKS
 from slidr.verdict import Decision
 
@@ -83,7 +84,9 @@ def demo(
                     live = logged_live(input_, purchases, limit=None, stack=stack)
                     step.result = f"{live.clicks:,} clicks"
             else:
-                live = simulated_live(simulated_traffic(seed, scale.live_clicks_per_day))
+                day = next_day(stage)
+                note_sent(stage, until=day + 2)  # a day of silence, so that no window of 24 hours reaches back
+                live = simulated_live(simulated_traffic(seed, scale.live_clicks_per_day), day=day)
             run = _send_live(session, live, scale, steps)
         with steps.step("deliver the archives to the lake"):
             session.flush_deliveries()
@@ -159,7 +162,7 @@ def _show(session: Session, run: Run, trained: TrainedRelease, *, seconds: float
         ("billing", f"{tally.not_billable:,} clicks not billed; new advertisers start in observe mode"),
         (f"latency at {PACED_RATE:.0f} clicks/s", latency(run.paced_latency_ms)),
         (f"latency of {run.bulk_clicks:,} sent at once", f"{latency(run.backlog_latency_ms)} (waiting included)"),
-        ("sent at", f"{run.bulk_clicks / max(run.send_s, 1e-9):,.0f} clicks/s"),
+        ("stream took", f"{run.bulk_clicks / max(run.send_s, 1e-9):,.0f} clicks/s"),
         ("decided at", f"{run.bulk_clicks / max(run.decided_s, 1e-9):,.0f} clicks/s"),
         ("redelivered verdicts", f"{run.redelivered:,} (readers count one a click)"),
         ("release", f"{trained.id}, FPR when it was calibrated {percent(trained.fpr)}"),
@@ -172,6 +175,8 @@ def _show(session: Session, run: Run, trained: TrainedRelease, *, seconds: float
     for where, what, count in lake_contents(session):
         written.add_row(where, what, count)
     console.print(written)
+    for short, full in full_names(session):
+        console.print(f"  {short}: [dim]{full}[/]", soft_wrap=True)
 
 
 def _show_families(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+
 from local.commands.options import Profile, Region, Stage
 from local.console import clicks_bar, console, listing
 from local.failed_batches import PREFIX, decide_again, failed_batches

@@ -14,6 +14,7 @@ from local.commands.options import ClicksPerDay, Profile, Region, Seed, Stage
 from local.console import clicks_bar, console, facts, megabytes
 from local.sending import clicks_in, ending_at, play, playlist_of_log, playlist_of_simulation
 from local.session import Session
+from local.simulated_days import next_day, note_sent
 from local.sources.event import Kind
 from local.sources.ordering import Playlist
 from local.stream_writer import Sent, StreamWriter
@@ -26,7 +27,10 @@ def send(
     ] = None,
     *,
     simulate: Annotated[int | None, typer.Option(min=1, metavar="DAYS", help="Send simulated days instead.")] = None,
-    first_day: Annotated[int, typer.Option(min=0, help="The simulated day to begin with.")] = 0,
+    first_day: Annotated[
+        int | None,
+        typer.Option(min=0, help="The simulated day to begin with; the one after the last sent otherwise."),
+    ] = None,
     seed: Seed = 7,
     clicks_per_day: ClicksPerDay = 20_000,
     purchases: Annotated[
@@ -72,7 +76,9 @@ def send(
             from training.simulator import Traffic  # noqa: PLC0415
 
             traffic = Traffic(seed=seed, start=FIRST_DAY, clicks_per_day=clicks_per_day)
-            playlist = playlist_of_simulation(traffic, days=simulate or 1, first=first_day)
+            days, first = simulate or 1, next_day(stage) if first_day is None else first_day
+            playlist = playlist_of_simulation(traffic, days=days, first=first)
+            note_sent(stage, until=first + days)
         if rebase_time:
             playlist = ending_at(playlist, dt.datetime.now(dt.UTC))
         total = playlist.clicks if limit is None else min(limit, playlist.clicks or limit)
