@@ -250,7 +250,9 @@ class _Lane:
             throttle=throttled,
         )
         if answer.get("error"):
-            _LOGGER.warning("%s failed a batch of %d: %s", self._mapping.function, len(events), answer.get("body"))
+            body = answer.get("body") or {}
+            problem = f"{body.get('errorType')}: {body.get('errorMessage')}" if isinstance(body, dict) else body
+            _LOGGER.warning("%s failed a batch of %d: %s", self._mapping.function, len(events), problem)
         return answer
 
     def _events(self, batch: Batch) -> list[dict[str, Any]]:

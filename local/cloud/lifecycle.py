@@ -24,7 +24,7 @@ from typing import Any
 
 import boto3
 
-from local.cloud.children import MARK
+from local.cloud.children import MARK, stop_child
 from local.cloud.containers import free_port
 from local.cloud.deployment import CdkApp, Deployment, Outputs, aws_environment, read_outputs
 from local.cloud.gateway import ACCESS_KEY, REGION, SECRET_KEY
@@ -132,8 +132,8 @@ def start(
         _clean(state, "logs", "cdk.out")
     launch = running or Launch(uuid.uuid4().hex, free_port(), free_port())
     cloud = Cloud(state, f"http://127.0.0.1:{launch.port}", launch.valkey_port)
+    synthesis = None
     try:
-        synthesis = None
         if app is not None:
             report("synthesising the stacks")
             deployment = Deployment(app, cloud.endpoint_url, state)
@@ -146,6 +146,8 @@ def start(
             report("deploying the stacks")
             cloud = Cloud(state, cloud.endpoint_url, launch.valkey_port, deployment.deploy(synthesis))
     except BaseException:  # Ctrl-C too: nothing may be left behind
+        if synthesis is not None:
+            stop_child(synthesis)
         if running is None:
             stop(state)
         raise

@@ -252,5 +252,52 @@ def test_a_processing_job_moves_its_inputs_and_outputs(emulator: Emulator) -> No
     assert emulator.objects(bucket, "out/") == {"out/a.csv": b"ABC"}
 
 
+def test_a_state_machine_waits_for_its_training_job_and_catches_its_failure(emulator: Emulator) -> None:
+    bucket = emulator.bucket()
+    states = emulator.client("stepfunctions")
+
+    def training(**hyperparameters: str) -> dict[str, Any]:
+        return {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::sagemaker:createTrainingJob.sync",
+            "Parameters": {
+                "TrainingJobName": named("job"),
+                "RoleArn": ROLE,
+                "AlgorithmSpecification": {"TrainingImage": IMAGE, "TrainingInputMode": "File"},
+                "HyperParameters": hyperparameters,
+                "InputDataConfig": [
+                    {"ChannelName": "days", "DataSource": {"S3DataSource": {"S3Uri": f"s3://{bucket}/none/"}}}
+                ],
+                "OutputDataConfig": {"S3OutputPath": f"s3://{bucket}/models"},
+            },
+        }
+
+    definition = {
+        "StartAt": "Good",
+        "States": {
+            "Good": {**training(), "ResultPath": "$.good", "Next": "Bad"},
+            "Bad": {
+                **training(fail="yes"),
+                "Catch": [{"ErrorEquals": ["States.TaskFailed"], "ResultPath": "$.caught", "Next": "Done"}],
+                "End": True,
+            },
+            "Done": {"Type": "Succeed"},
+        },
+    }
+    machine = states.create_state_machine(name=named("machine"), definition=json.dumps(definition), roleArn=ROLE)
+    execution = states.start_execution(stateMachineArn=machine["stateMachineArn"], input="{}")["executionArn"]
+
+    def ended() -> dict[str, Any] | None:
+        found: dict[str, Any] = states.describe_execution(executionArn=execution)
+        return None if found["status"] == "RUNNING" else found
+
+    outcome = eventually(ended)
+
+    assert outcome["status"] == "SUCCEEDED", outcome
+    output = json.loads(outcome["output"])
+    assert output["good"]["ModelArtifacts"]["S3ModelArtifacts"].endswith("/output/model.tar.gz")
+    assert "the data is bad" in output["caught"]["Cause"]
+
+
 def _ended(job: dict[str, Any], status: str) -> dict[str, Any] | None:
     return None if job[status] in ("InProgress", "Stopping") else job

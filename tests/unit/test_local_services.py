@@ -182,8 +182,7 @@ def test_embedded_metrics_pass_over_what_is_malformed() -> None:
     lines = [
         '{"CloudWatchMetrics"',
         '["CloudWatchMetrics"]',
-        '{"_aws": {"CloudWatchMetrics": [{"Namespace": "n", "Metrics": [{"Name": "a"}, {"Name": "b"}]}]},'
-        ' "a": "text", "b": 2}',
+        '{"_aws": {"CloudWatchMetrics": [{"Namespace": "n", "Metrics": [{"Name": "a"}, {"Name": "b"}]}]}, "b": 2}',
     ]
 
     assert [(metric.name, metric.value, metric.dimensions) for metric in metrics_in(lines)] == [("b", 2.0, {})]
