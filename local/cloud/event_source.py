@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.cloud import seams
+from local.cloud.event_source_mapping import is_true, mapping_of
 from local.cloud.failure_destination import FailedBatch, send_failed_batch
 from local.cloud.kinesis_batch import Batch, Record, failed_from, record_event, settle
 
@@ -37,64 +38,6 @@ _RECORD_OVERHEAD_BYTES = 500  # of the JSON around a record's data
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 5.0
 _THROTTLED = "Rate Exceeded"
-
-
-@dataclass(frozen=True, slots=True)
-class Mapping:
-    """The settings of an event source mapping, in the service's terms and defaults."""
-
-    uuid: str
-    function: str
-    qualifier: str | None
-    function_arn: str
-    stream_arn: str
-    batch_size: int
-    window_s: float
-    max_retries: int  # -1: until the record expires
-    max_age_s: float  # -1: until the record expires
-    bisect: bool
-    partial: bool
-    lanes: int
-    destination: str | None
-    start: str
-    start_timestamp: float
-
-    @property
-    def stream_name(self) -> str:
-        """The name of the Kinesis stream."""
-        return self.stream_arn.rpartition("/")[2]
-
-
-def mapping_of(esm: dict[str, Any]) -> Mapping:
-    """Read ministack's record of a mapping; CloudFormation leaves numbers and booleans as strings."""
-
-    def number(key: str, default: float) -> float:
-        value = esm.get(key)
-        return default if value is None else float(value)
-
-    on_failure = (esm.get("DestinationConfig") or {}).get("OnFailure") or {}
-    start = esm.get("StartingPosition", "LATEST")
-    return Mapping(
-        uuid=esm["UUID"],
-        function=esm["FunctionName"],
-        qualifier=esm.get("Qualifier"),
-        function_arn=esm["FunctionArn"],
-        stream_arn=esm["EventSourceArn"],
-        batch_size=int(number("BatchSize", 100)),
-        window_s=number("MaximumBatchingWindowInSeconds", 0),
-        max_retries=int(number("MaximumRetryAttempts", -1)),
-        max_age_s=number("MaximumRecordAgeInSeconds", -1),
-        bisect=_is_true(esm.get("BisectBatchOnFunctionError")),
-        partial="ReportBatchItemFailures" in (esm.get("FunctionResponseTypes") or []),
-        lanes=int(number("ParallelizationFactor", 1)),
-        destination=on_failure.get("Destination"),
-        start=start,
-        start_timestamp=number("StartingPositionTimestamp", number("LastModified", 0)),
-    )
-
-
-def _is_true(value: object) -> bool:
-    return str(value).lower() == "true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +270,7 @@ class EventSources:
     @staticmethod
     def _asked_for() -> Iterable[tuple[_LaneId, dict[str, Any]]]:
         for account, region, esm in seams.reach("services.lambda_svc._iter_all_esms")():
-            if ":kinesis:" not in esm.get("EventSourceArn", "") or not _is_true(esm.get("Enabled", True)):
+            if ":kinesis:" not in esm.get("EventSourceArn", "") or not is_true(esm.get("Enabled", True)):
                 continue
             mapping = mapping_of(esm)
             stream = seams.reach("services.kinesis._streams").get_scoped(account, region, mapping.stream_name)
