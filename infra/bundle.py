@@ -7,6 +7,7 @@ already has. Packages are installed once a lock and platform; a change of code o
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import os
 import shutil
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -61,6 +63,12 @@ class Platform:
         version = self.python.replace(".", "")
         return f"local-py{version}" if self.native else f"{self.architecture}-py{version}"
 
+    def interpreter(self) -> str | None:
+        """A Python of this version on this machine, to compile bytecode with; None where there is none."""
+        if self.native or self.python == f"{sys.version_info.major}.{sys.version_info.minor}":
+            return sys.executable
+        return _working_interpreter(self.python)
+
     def pip_options(self) -> list[str]:
         """The wheels pip may take: manylinux builds that Lambda's Amazon Linux 2023 (glibc 2.34) can load."""
         if self.native:
@@ -68,6 +76,18 @@ class Platform:
         machine = "aarch64" if self.architecture == "arm64" else "x86_64"
         tags = [f"--platform=manylinux{tag}_{machine}" for tag in ("2014", "_2_17", "_2_27", "_2_28", "_2_34")]
         return [*tags, f"--python-version={self.python}", "--implementation=cp"]
+
+
+@cache
+def _working_interpreter(python: str) -> str | None:
+    """A `python3.x` that starts: version managers leave stand-ins that do not."""
+    found = shutil.which(f"python{python}")
+    if found is None:
+        return None
+    asked = subprocess.run(  # noqa: S603
+        [found, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=False
+    )
+    return found if asked.stdout.strip() == python else None
 
 
 def platform_of(functions: FunctionSettings, *, native: bool) -> Platform:
@@ -81,19 +101,27 @@ def bundle(function: str, platform: Platform, *, output: Path = BUNDLES) -> Path
     Raises:
         BundleInvalid: the lock is missing, pip failed, or the result holds a foreign or forbidden file.
     """
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a test run and a deployment may want the same bundle at once
+        return _bundle(function, platform, output=output)
+
+
+def _bundle(function: str, platform: Platform, *, output: Path) -> Path:
     target = output / f"{function}-{platform.name}"
     packages = _packages(function, platform, output=output)
     stamp = f"{packages.name} {_code_hash(function)}"
     stamp_file = output / f"{target.name}.stamp"
     if target.is_dir() and stamp_file.is_file() and stamp_file.read_text("utf-8") == stamp:
         return target
-    output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".making-") as scratch:
         made = Path(scratch) / "bundle"
         shutil.copytree(packages, made, copy_function=os.link)
         for source, name in _code(function):
             (made / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, made / name)
+        for package in ("slidr", "functions"):
+            _compile(made, package, platform=platform)
         _settle_times(made)
         check(made, function=function, platform=platform)
         stamp_file.unlink(missing_ok=True)
@@ -137,7 +165,9 @@ def packages_directory(function: str, platform: Platform, *, output: Path = BUND
     lock = _lock(function)
     if not lock.is_file():
         raise BundleInvalid(f"{lock.relative_to(REPOSITORY)} is required; make it with `python -m infra.lock`")
-    rules = f"{platform.name} {sorted(_STRIPPED_DIRECTORIES)} {sorted(_STRIPPED_SUFFIXES)} {sorted(_STRIPPED_METADATA)}"
+    compiled = platform.interpreter() is not None
+    stripped = [sorted(names) for names in (_STRIPPED_DIRECTORIES, _STRIPPED_SUFFIXES, _STRIPPED_METADATA)]
+    rules = f"{platform.name} {compiled} {stripped}"
     digest = hashlib.sha256(lock.read_bytes() + rules.encode()).hexdigest()[:16]
     return output / "packages" / f"{platform.name}-{digest}"
 
@@ -163,6 +193,7 @@ def _packages(function: str, platform: Platform, *, output: Path) -> Path:
                 f"{result.stderr.strip()[-800:]}\nWith a bundle in {BUNDLES} no network is needed."
             )
         _strip(made)
+        _compile(made, ".", platform=platform)
         made.rename(target)
     return target
 
@@ -179,6 +210,19 @@ def _strip(directory: Path) -> None:
                 shutil.rmtree(path)
         elif path.suffix in _STRIPPED_SUFFIXES or path.name in _STRIPPED_METADATA:
             path.unlink()
+
+
+def _compile(directory: Path, package: str, *, platform: Platform) -> None:
+    """Add bytecode where this machine has the function's Python.
+
+    A function's directory is read-only, so each cold start would compile every import again: two thirds of its time.
+    """
+    interpreter = platform.interpreter()
+    if interpreter is None:
+        return
+    command = [interpreter, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", ".", package]
+    # A package may hold files that are no Python of this version (templates, fixtures): nothing imports those.
+    subprocess.run(command, cwd=directory, capture_output=True, check=False)  # noqa: S603
 
 
 def _settle_times(directory: Path) -> None:
@@ -225,7 +269,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen in (name, "all"):
             for function in FUNCTIONS:
                 made = bundle(function, platform)
-                sys.stdout.write(f"{made.relative_to(REPOSITORY)}  {size_mb(made):.1f} MB\n")
+                note = (
+                    "" if platform.interpreter() else f", no bytecode: python{platform.python} is not on this machine"
+                )
+                sys.stdout.write(f"{made.relative_to(REPOSITORY)}  {size_mb(made):.1f} MB{note}\n")
     return 0
 
 

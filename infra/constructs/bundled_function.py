@@ -100,4 +100,4 @@ class BundledFunction(Construct):
 
 def bundle_code(directory: Path) -> lambda_.Code:
     """A bundle as a CDK asset."""
-    return lambda_.Code.from_asset(str(directory), exclude=["**/__pycache__"])
+    return lambda_.Code.from_asset(str(directory))

@@ -15,7 +15,7 @@ from infra.settings import Stage
 class CounterCache(Construct):
     """A Valkey replication group that only the given client group can reach.
 
-    Memory pressure evicts the keys nearest to their expiry (docs/decisions/0101-cache-engine-and-eviction.md).
+    Memory pressure evicts the keys nearest to their expiry (docs/decisions/0020-cache-engine-and-eviction.md).
     """
 
     def __init__(

@@ -133,11 +133,33 @@ def test_a_bundle_has_one_time_and_no_trace_of_how_it_was_made(tmp_path: Path, f
     made = bundle("prepare_archive", ARM64, output=tmp_path)
     files = [path for path in made.rglob("*") if path.is_file()]
     assert {path.stat().st_mtime for path in files} == {bundling._EPOCH}
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [".lock"]
     names = {path.relative_to(made).as_posix() for path in files}
     assert {"slidr/click.py", "functions/prepare_archive/settings.py"} <= names
     assert not [name for name in names if name.startswith(("functions/score_clicks/", "training/", "infra/", "local/"))]
-    assert not [name for name in names if "__pycache__" in name or name.endswith((".lock", ".in"))]
+    assert not [name for name in names if name.endswith((".lock", ".in"))]
+
+
+def test_carries_bytecode_that_is_never_compiled_again(tmp_path: Path, fake_packages: list[str]) -> None:
+    version = f"{sys.version_info.major}{sys.version_info.minor}"
+    platform = Platform(architecture="x86_64", python=f"3.{sys.version_info.minor}", native=True)
+    made = bundle("prepare_archive", platform, output=tmp_path)
+    bytecode = (made / "slidr" / "__pycache__" / f"click.cpython-{version}.pyc").read_bytes()
+    assert int.from_bytes(bytecode[4:8], "little") == 0b01, "hash-based, unchecked: see PEP 552"
+    assert str(tmp_path).encode() not in bytecode
+
+
+@pytest.mark.parametrize(("script", "works"), [("echo 3.13", True), ("echo 'not installed' >&2; exit 127", False)])
+def test_compiles_for_lambda_only_with_a_python_that_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, *, works: bool
+) -> None:
+    stand_in = tmp_path / "python3.13"
+    stand_in.write_text(f"#!/bin/sh\n{script}\n")
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    bundling._working_interpreter.cache_clear()
+    assert bundling._working_interpreter("3.13") == (str(stand_in) if works else None)
+    bundling._working_interpreter.cache_clear()
 
 
 @pytest.mark.skipif(not BUILT, reason="no bundle is built: python -m infra.bundle")

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from functions.prepare_archive.settings import Settings as ArchiveSettings
 from functions.score_clicks.settings import Settings as ScoreSettings
+from infra.constructs.serving_image import DOCKERFILE
 from tests.infra.conftest import Synthesised
 
 INTERNET = (
@@ -215,3 +217,16 @@ def test_outputs_are_the_ones_the_command_line_reads(prod: Synthesised) -> None:
         "ServingRoleArn",
         "ContainerImage",
     }
+
+
+def test_the_image_is_built_from_what_its_dockerfile_copies_and_nothing_else(prod: Synthesised) -> None:
+    (context,) = [path for path in Path(prod.app.outdir).glob("asset.*") if (path / DOCKERFILE).is_file()]
+    copied = {
+        source.rstrip("/")
+        for line in (context / DOCKERFILE).read_text().splitlines()
+        if line.startswith("COPY ")
+        for source in line.split()[1:-1]
+    }
+    assert all((context / source).exists() for source in copied)
+    assert {path.name for path in context.iterdir()} == {source.partition("/")[0] for source in copied}
+    assert not list(context.rglob("__pycache__"))
