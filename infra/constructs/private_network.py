@@ -17,8 +17,8 @@ _SERVICES = {
     "SecretsManager": ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,  # pseudonym key, cache token
     "Sqs": ec2.InterfaceVpcEndpointAwsService.SQS,  # undecided clicks
 }
-"""What the functions call. Logs, metrics (embedded in logs), traces and stream reads leave through the Lambda
-service itself, and KMS is called by the services, so none of them needs an endpoint."""
+"""What the functions call. Logs, metrics (embedded in logs) and stream reads leave through the Lambda service itself,
+and KMS is called by the services, so none of them needs an endpoint."""
 
 
 class PrivateNetwork(Construct):
@@ -70,6 +70,15 @@ class PrivateNetwork(Construct):
             self.vpc.add_interface_endpoint(
                 name, service=service, open=False, private_dns_enabled=True, security_groups=[endpoints]
             ).add_to_policy(own_account)
+        if stage.tracing:
+            # Trace segments belong to no resource, so a policy about the resource's account would refuse them.
+            self.vpc.add_interface_endpoint(
+                "XRay",
+                service=ec2.InterfaceVpcEndpointAwsService.XRAY,
+                open=False,
+                private_dns_enabled=True,
+                security_groups=[endpoints],
+            )
         self.functions_group = ec2.SecurityGroup(
             self, "FunctionsGroup", vpc=self.vpc, allow_all_outbound=False, description="Lambda functions"
         )
