@@ -46,7 +46,7 @@ Times = NDArray[np.int64]
 Ids = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
 
-_ROWS_A_PART: Final = 16_384
+_ROWS_A_PART: Final = 8_192
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
@@ -220,29 +220,39 @@ def _add_member(times: Times, ids: Ids, which: int, start: int, end: int, at: An
 
 
 @_compiled
-def _ring(kept: int) -> tuple[Times, Times]:
-    """Bucket indexes and counts: the bucket of an index lies in slot `index % slots`, a power of two."""
-    slots = 1
-    while slots < kept:
-        slots *= 2
-    return np.empty(slots, dtype=np.int64), np.empty(slots, dtype=np.int64)
+def _add_to_buckets(buckets: Times, which: int, start: int, end: int, index: Any, oldest: Any) -> tuple[int, int]:
+    """One more click in bucket `index`; those up to `oldest` go. The list's new start and end.
+
+    buckets[which, start:end] holds (index, clicks), ascending.
+    """
+    if end == buckets.shape[1]:
+        for i in range(start, end):
+            buckets[which, i - start] = buckets[which, i]
+        start, end = 0, end - start
+    place = end
+    while place > start and buckets[which, place - 1, 0] > index:
+        place -= 1
+    if place > start and buckets[which, place - 1, 0] == index:
+        buckets[which, place - 1, 1] += 1
+    else:
+        for i in range(end, place, -1):
+            buckets[which, i, 0], buckets[which, i, 1] = buckets[which, i - 1, 0], buckets[which, i - 1, 1]
+        buckets[which, place, 0], buckets[which, place, 1] = index, 1
+        end += 1
+    while buckets[which, start, 0] <= oldest:
+        start += 1
+    return start, end
 
 
 @_compiled
-def _add_to_bucket(indexes: Times, counts: Times, index: int) -> None:
-    slot = index & (len(indexes) - 1)
-    if indexes[slot] != index:
-        indexes[slot], counts[slot] = index, 0
-    counts[slot] += 1
-
-
-@_compiled
-def _sum_buckets(indexes: Times, counts: Times, first: int, last: int) -> int:
+def _sum_buckets(buckets: Times, which: int, start: int, end: int, last: Any, width: Any) -> int:
+    """Clicks in the kept ones of the `width` buckets up to and with `last`."""
     total = 0
-    for index in range(first, last + 1):
-        slot = index & (len(indexes) - 1)
-        if indexes[slot] == index:
-            total += counts[slot]
+    for i in range(end - 1, start - 1, -1):
+        if buckets[which, i, 0] <= last - width:
+            break
+        if buckets[which, i, 0] <= last:
+            total += buckets[which, i, 1]
     return total
 
 
@@ -272,32 +282,33 @@ def _walk(
     times = np.empty((1 + sets, 2 * (most + 2)), dtype=np.int64)
     ids = np.empty((1 + sets, 2 * (most + 2)), dtype=np.uint64)
     starts, ends = np.zeros(1 + sets, dtype=np.int64), np.zeros(1 + sets, dtype=np.int64)
-    fine_at, fine_count = _ring(fine_buckets + 2)
-    coarse_at, coarse_count = _ring(coarse_buckets + 1)
+    buckets = np.empty((2, 2 * (max(fine_buckets, coarse_buckets) + 3), 2), dtype=np.int64)
 
-    # All that the walk needs, fetched ahead: these loads overlap, those of the walk would each wait for memory.
-    keys = np.empty(clicks, dtype=np.uint64)
-    for i in range(clicks):
-        keys[i] = all_ids[rows[i], key_column]
-    order = np.argsort(keys, kind="mergesort")
-    ats, owns = np.empty(clicks, dtype=np.int64), np.empty(clicks, dtype=np.uint64)
+    # All that the walk needs is fetched in row order, and its counts are written so: that walks through memory forwards,
+    # while the walk itself, key by key, jumps about in what fits the processor's caches.
+    keys, owns = np.empty(clicks, dtype=np.uint64), np.empty(clicks, dtype=np.uint64)
+    ats = np.empty(clicks, dtype=np.int64)
     members = np.empty((clicks, sets), dtype=np.uint64)
     has_member = np.empty((clicks, sets), dtype=np.bool_)
-    for i in range(clicks):
-        row = rows[order[i]]
-        ats[i], owns[i] = at_ms[row], click_id[row]
+    for click in range(clicks):
+        row = rows[click]
+        keys[click], ats[click], owns[click] = all_ids[row, key_column], at_ms[row], click_id[row]
         for s in range(sets):
-            members[i, s], has_member[i, s] = all_ids[row, member_columns[s]], present[row, member_columns[s]]
+            members[click, s] = all_ids[row, member_columns[s]]
+            has_member[click, s] = present[row, member_columns[s]]
+    order = np.argsort(keys, kind="mergesort")
+    counts = np.empty((clicks, 4 + len(exact_windows) + gaps + window_counts.sum()), dtype=np.int32)
 
-    start, end, earliest = 0, 0, 0
+    start, end, fine_start, fine_end, coarse_start, coarse_end = 0, 0, 0, 0, 0, 0
+    newest_fine, newest_coarse = 0, 0
     for i in range(clicks):
-        at, own = ats[i], owns[i]
-        if i == 0 or keys[order[i]] != keys[order[i - 1]]:
-            start, end, earliest = 0, 0, at
+        click = order[i]
+        at, own = ats[click], owns[click]
+        if i == 0 or keys[click] != keys[order[i - 1]]:
+            start, end, fine_start, fine_end, coarse_start, coarse_end = 0, 0, 0, 0, 0, 0
+            newest_fine, newest_coarse = 0, 0
             starts[:] = 0
             ends[:] = 0
-            fine_at[:] = -1
-            coarse_at[:] = -1
         elif end == times.shape[1]:
             _to_front(times, ids, 0, start, end)
             start, end = 0, end - start
@@ -308,19 +319,23 @@ def _walk(
         late = at <= newest - lateness_ms or (end - start > cap and place == start and not found)
         fine, coarse = at // fine_ms, at // coarse_ms
         if not late and not found:
-            newest, earliest = max(newest, at), min(earliest, at)
+            newest, newest_fine, newest_coarse = max(newest, at), max(newest_fine, fine), max(newest_coarse, coarse)
             _put(times, ids, 0, place, end, at, own)
             end += 1
             while end - start > cap + 1 or (
                 times[0, start] <= newest - keep_ms and (end - start > gaps + 1 or times[0, start] <= newest - day_ms)
             ):
                 start += 1
-            _add_to_bucket(fine_at, fine_count, fine)
-            _add_to_bucket(coarse_at, coarse_count, coarse)
+            fine_start, fine_end = _add_to_buckets(
+                buckets, 0, fine_start, fine_end, fine, newest_fine - fine_buckets - 2
+            )
+            coarse_start, coarse_end = _add_to_buckets(
+                buckets, 1, coarse_start, coarse_end, coarse, newest_coarse - coarse_buckets - 1
+            )
             for s in range(sets):
                 first, last = starts[1 + s], ends[1 + s]
-                if has_member[i, s]:
-                    first, last = _add_member(times, ids, 1 + s, first, last, at, members[i, s])
+                if has_member[click, s]:
+                    first, last = _add_member(times, ids, 1 + s, first, last, at, members[click, s])
                 while first < last and (
                     last - first > member_caps[s] + 1 or times[1 + s, first] <= newest - member_keeps[s]
                 ):
@@ -328,35 +343,36 @@ def _walk(
                 starts[1 + s], ends[1 + s] = first, last
             found = True
 
-        row = rows[order[i]]
-        out[row, first_column] = 1
-        out[row, first_column + 1] = 1 if late else 0
-        column = first_column + 2
+        counts[click, 0] = 1
+        counts[click, 1] = 1 if late else 0
+        column = 2
         full = end - start > cap
         for w in range(len(exact_windows)):
             edge = at - exact_windows[w]
             if full and times[0, start] > edge:
-                out[row, column] = cap
+                counts[click, column] = cap
             else:
-                out[row, column] = place - _first_after(times, 0, start, place, edge)
+                counts[click, column] = place - _first_after(times, 0, start, place, edge)
             column += 1
         itself = 1 if found else 0
-        first = 1 + max(fine - fine_buckets, newest // fine_ms - fine_buckets - 2, earliest // fine_ms - 1)
-        out[row, column] = _sum_buckets(fine_at, fine_count, first, fine) - itself
-        first = 1 + max(coarse - coarse_buckets, newest // coarse_ms - coarse_buckets - 1, earliest // coarse_ms - 1)
-        out[row, column + 1] = _sum_buckets(coarse_at, coarse_count, first, coarse) - itself
+        counts[click, column] = _sum_buckets(buckets, 0, fine_start, fine_end, fine, fine_buckets) - itself
+        counts[click, column + 1] = _sum_buckets(buckets, 1, coarse_start, coarse_end, coarse, coarse_buckets) - itself
         column += 2
         later = at
         for g in range(1, gaps + 1):
             if place - g >= start and times[0, place - g] > at - day_ms:
-                out[row, column] = later - times[0, place - g]
+                counts[click, column] = later - times[0, place - g]
                 later = times[0, place - g]
             else:
-                out[row, column] = -1
+                counts[click, column] = -1
             column += 1
         for s in range(sets):
             first, last = starts[1 + s], ends[1 + s]
             for w in range(window_counts[s]):
                 inside = last - _first_after(times, 1 + s, first, last, at - member_windows[s, w])
-                out[row, column] = min(inside, member_caps[s])
+                counts[click, column] = min(inside, member_caps[s])
                 column += 1
+
+    for click in range(clicks):
+        for column in range(counts.shape[1]):
+            out[rows[click], first_column + column] = counts[click, column]
