@@ -1,0 +1,260 @@
+"""Train a release: read the rows, split them by time, fit the network, choose the threshold, write the bundle.
+
+    python -m training.train --data build/dataset --model build/model
+
+The container's `train` calls `main` with SageMaker's channels and hyperparameters; the channel is named "training".
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+import torch
+from torch import nn
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from slidr.features import SPEC_HASH
+from slidr.givt import packaged_crawlers
+from slidr.metrics import Rate, rate
+from slidr.release import Release
+from slidr.slices import SliceMap, Thresholds
+from training.artifact import weights_sha256, write_manifest, write_release
+from training.calibrate import global_threshold, mean_ivr
+from training.dataset import feature_matrix, read_dataset
+from training.expected_ivr import expected_ivr
+from training.hyperparameters import Hyperparameters
+from training.labels import LabelRule, UnusableTrainingData
+from training.mlp_weights import Floats, MlpWeights, save_weights, standardisation
+from training.model import Mlp
+from training.scoring import open_scorer
+from training.weights import effective_sample_size, raked_weights
+
+log = logging.getLogger("slidr.train")
+
+CHANNEL: Final = "training"
+LISTS: Final = "crawlers"
+"""Name of the crawler list in `Release.lists`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Rows by time: none of a part is older than any of the part before it. Every part in time order."""
+
+    train: pl.DataFrame
+    validation: pl.DataFrame
+    calibration: pl.DataFrame
+    later: pl.DataFrame
+    """Validation and calibration, crawlers included: what the expected IVR is measured on."""
+
+
+def main(channels: Mapping[str, Path], model_dir: Path, hyperparameters: Mapping[str, str]) -> str:
+    """Train on the rows of the channel "training" and write a model directory; returns the release's id.
+
+    Args:
+        channels: input directories by name.
+        model_dir: gets manifest.json and releases/<id>/.
+        hyperparameters: strings, see Hyperparameters.
+
+    Raises:
+        HyperparameterInvalid: see Hyperparameters.
+        UnusableTrainingData: no channel, no rows of one label, no purchasing click to calibrate on.
+        FeatureMismatch: the rows were built with another feature spec.
+    """
+    chosen = Hyperparameters.from_strings(hyperparameters)
+    if CHANNEL not in channels:
+        raise UnusableTrainingData(f"a channel named {CHANNEL!r} is required, came {sorted(channels)}.")
+    torch.set_num_threads(chosen.threads)
+    rows = read_dataset(channels[CHANNEL])
+    split = split_by_time(rows, chosen)
+
+    row_weights = _weights(split.train, chosen)
+    weights = fit(split, row_weights, chosen)
+
+    # Thresholds are chosen on the scores that serving will give, to the bit: by the same scorer.
+    scorer = open_scorer(weights, "cpu")
+    threshold = global_threshold(
+        scorer.score(feature_matrix(split.calibration)),
+        split.calibration["purchased"].to_numpy(),
+        fpr_budget=chosen.fpr_budget,
+        bound=chosen.fpr_bound,
+    )
+    invalid = scorer.score(feature_matrix(split.later)) >= np.float32(threshold.threshold)
+    invalid |= (split.later["rule"] == LabelRule.GIVT.value).to_numpy()
+    crawlers = packaged_crawlers()
+    payload = save_weights(weights)
+    release = Release(
+        weights_sha256=weights_sha256(payload),
+        feature_spec=SPEC_HASH,
+        slices=SliceMap(),
+        thresholds=Thresholds(default=threshold.threshold),
+        lists={LISTS: crawlers.sha256},
+        expected_ivr=expected_ivr(invalid, split.later["hour_of_week"].to_numpy()),
+    )
+    evidence = {
+        **_provenance(rows, split, chosen),
+        "effective_sample_size": effective_sample_size(row_weights),
+        "threshold_rule": f"lowest threshold whose FPR on calibration rows ({chosen.fpr_bound}) is within fpr_budget",
+        "calibration_fpr": _rate(threshold.fpr),
+        "enough_purchases": threshold.enough,
+        "later_ivr": _rate(rate(invalid)),
+    }
+    release_id = write_release(model_dir, release=release, weights=payload, evidence=evidence)
+    write_manifest(model_dir, champion=release_id)
+    fpr, (low, high) = threshold.fpr, threshold.fpr.interval
+    log.info(
+        "release %s written: threshold %.4f, FPR %.2f%% [%.2f%%, %.2f%%] on %d purchasing clicks",
+        *(release_id, threshold.threshold, 100 * fpr.value, 100 * low, 100 * high, fpr.total),
+    )
+    return release_id
+
+
+def split_by_time(rows: pl.DataFrame, chosen: Hyperparameters) -> Split:
+    """The oldest rows train, later ones stop the training, the latest calibrate.
+
+    What the crawler list names, and what is too young for its label, is in none of the three.
+
+    Raises:
+        UnusableTrainingData: too few mature rows for three parts.
+    """
+    rows = rows.filter(pl.col("rule") != LabelRule.IMMATURE.value).sort("at", "click_id")
+    usable = rows.filter(pl.col("rule") != LabelRule.GIVT.value)
+    train_end = int(len(usable) * (1.0 - chosen.validation_share - chosen.calibration_share))
+    validation_end = int(len(usable) * (1.0 - chosen.calibration_share))
+    if not 0 < train_end < validation_end < len(usable):
+        raise UnusableTrainingData(
+            f"mature rows for training, validation and calibration are required, came {len(usable)} rows. "
+            "Take more days, or wait until the attribution window of the first ones has passed."
+        )
+    first_later = usable["at"][train_end]
+    return Split(
+        train=usable[:train_end],
+        validation=usable[train_end:validation_end],
+        calibration=usable[validation_end:],
+        later=rows.filter(pl.col("at") >= first_later),
+    )
+
+
+def fit(split: Split, weights: Floats, chosen: Hyperparameters) -> MlpWeights:
+    """The network's weights after training on `split.train`, stopped early by `split.validation`.
+
+    Equal inputs give equal weights, to the bit, on one machine with one number of threads.
+
+    Args:
+        split: rows by time.
+        weights: of the training rows, float32, shape (clicks,).
+        chosen: hyperparameters.
+    """
+    raw = feature_matrix(split.train)
+    net = Mlp(*standardisation(raw), seed=chosen.seed)
+    labels = split.train["label"].to_numpy().astype(np.float32)
+    if chosen.shuffle_labels:
+        labels = np.random.default_rng(chosen.seed).permutation(labels)
+    with torch.no_grad():  # everything stays in memory, standardised once: the epochs only index into it
+        x = net.standardise(torch.from_numpy(raw))  # (clicks, features)
+        x_later = net.standardise(torch.from_numpy(feature_matrix(split.validation)))
+    y, w = torch.from_numpy(labels), torch.from_numpy(weights)  # (clicks,)
+    purchased_later = split.validation["purchased"].to_numpy()
+
+    decayed = [net.first.weight, net.second.weight]
+    others = [p for p in net.parameters() if all(p is not d for d in decayed)]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": chosen.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=chosen.learning_rate,
+    )
+    steps = chosen.epochs * math.ceil(len(x) / chosen.batch_rows)
+    warm_up = max(1, steps // 10)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / warm_up, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+    )
+    order = torch.Generator().manual_seed(chosen.seed)
+    best_ivr, best, waited = -1.0, net.to_weights(), 0
+    bar = tqdm(total=chosen.epochs, desc="training", unit="epoch", disable=not sys.stderr.isatty())
+    for epoch in range(chosen.epochs):
+        loss_sum = 0.0
+        for batch in torch.split(torch.randperm(len(x), generator=order), chosen.batch_rows):
+            logits = net.from_standardised(x[batch])
+            each = nn.functional.binary_cross_entropy_with_logits(logits, y[batch], reduction="none")  # (clicks,)
+            loss = (each * w[batch]).mean()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            loss_sum += float(loss.detach()) * len(batch)
+        with torch.no_grad():
+            ivr = mean_ivr(torch.sigmoid(net.from_standardised(x_later)).numpy(), purchased_later)
+        if ivr > best_ivr:
+            best_ivr, best, waited = ivr, net.to_weights(), 0
+        else:
+            waited += 1
+        bar.update()
+        bar.set_postfix(loss=f"{loss_sum / len(x):.4f}", ivr=f"{ivr:.4f}")
+        if bar.disable:
+            log.info("epoch %d: loss %.4f, validation IVR at small FPR %.4f", epoch + 1, loss_sum / len(x), ivr)
+        if waited >= chosen.patience:
+            break
+    bar.close()
+    return best
+
+
+def _weights(rows: pl.DataFrame, chosen: Hyperparameters) -> Floats:
+    """Weights that balance these rows over local hour, weekday, logged-in status and label; mean 1."""
+    hour_of_week = rows["hour_of_week"].to_numpy()
+    margins = {
+        "hour": hour_of_week % 24,
+        "day": hour_of_week // 24,
+        "logged_in": rows["logged_in"].to_numpy().astype(np.int64),
+        "label": rows["label"].to_numpy().astype(np.int64),
+    }
+    return raked_weights(margins, cap=chosen.max_weight).astype(np.float32)
+
+
+def _provenance(rows: pl.DataFrame, split: Split, chosen: Hyperparameters) -> dict[str, object]:
+    """Where a release came from: what stands beside the decision content."""
+    parts = {"train": split.train, "validation": split.validation, "calibration": split.calibration}
+    at = pl.col("at").dt.to_string("iso:strict")
+    return {
+        "hyperparameters": asdict(chosen),
+        "rows": {"all": len(rows)} | {name: len(part) for name, part in parts.items()},
+        "windows": {name: part[[0, -1]].select(at).to_series().to_list() for name, part in parts.items()},
+        "label_rules": dict(rows["rule"].cast(pl.String).value_counts(sort=True).iter_rows()),
+        "crawler_list": packaged_crawlers().version,
+    }
+
+
+def _rate(measured: Rate) -> dict[str, object]:
+    return {
+        "value": measured.value,
+        "count": measured.count,
+        "total": measured.total,
+        "wilson_95": list(measured.interval),
+    }
+
+
+def command_line(arguments: Sequence[str] | None = None) -> None:
+    """Train from a directory of Parquet files."""
+    parser = argparse.ArgumentParser(prog="python -m training.train", description="Train a release on a dataset.")
+    parser.add_argument("--data", type=Path, required=True, help="directory of Parquet files (training/dataset.py)")
+    parser.add_argument("--model", type=Path, required=True, help="model directory to write")
+    for field in fields(Hyperparameters):
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}", default=None, metavar=type(field.default).__name__.upper(),
+            help=f"default {field.default}",
+        )  # fmt: skip
+    chosen = vars(parser.parse_args(arguments))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    names = [field.name for field in fields(Hyperparameters)]
+    hyperparameters = {name: chosen[name] for name in names if chosen[name] is not None}
+    sys.stdout.write(main({CHANNEL: chosen["data"]}, chosen["model"], hyperparameters) + "\n")
+
+
+if __name__ == "__main__":
+    command_line()
