@@ -86,7 +86,7 @@ def test_maps_ip_codes_one_to_one_each_into_a_network_of_its_own(codes: list[int
     ],
 )
 def test_names_the_row_of_talkingdata_that_breaks_the_format(tmp_path: Path, row: str) -> None:
-    with pytest.raises(LogUnreadable, match="data row 2.*are required, came"):
+    with pytest.raises(LogUnreadable, match=r"data row 2.*are required, came"):
         read(talkingdata(tmp_path, "1,2,3,4,5,2017-11-08 02:22:13,,0", row))
 
 
