@@ -50,7 +50,7 @@ class Steps:
     def note(self, title: str, *, seconds: float, result: str = "") -> None:
         """Note a step that is done and was timed elsewhere."""
         self.done.append((title, seconds))
-        console.print(f"[green]✓[/] {title} [dim]({seconds:.1f} s)[/] {result}")
+        console.print(f"[green]✓[/] {title} [dim]({seconds:.1f} s)[/] {result}".rstrip(), soft_wrap=True)
 
 
 @contextmanager

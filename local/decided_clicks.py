@@ -16,6 +16,8 @@ from slidr.ledger import Ledger, LedgerEntry
 
 _IDLE_S: Final = 0.2
 _CHECK_S: Final = 1.0
+_CLOCK_SKEW: Final = dt.timedelta(seconds=5)
+"""Streams stamp arrivals by clocks of their own."""
 STALL_S: Final = 60.0
 """Without a single new verdict for so long, what is missing is taken to be lost."""
 
@@ -25,10 +27,8 @@ class DecidedClicks:
 
     def __init__(self, session: Session, *, since: dt.datetime) -> None:
         self._session = session
-        self._since = since
-        self._reader = StreamReader(
-            session.client("kinesis"), session.outputs.verdict_stream, Start(at=since - dt.timedelta(seconds=1))
-        )
+        self._since = since - _CLOCK_SKEW
+        self._reader = StreamReader(session.client("kinesis"), session.outputs.verdict_stream, Start(at=self._since))
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._read, name="verdicts", daemon=True)
@@ -70,8 +70,10 @@ class DecidedClicks:
             decided = len(self.ledger)
             if decided != seen:
                 on_progress(decided - max(seen, 0))
-                seen, last_s = decided, time.monotonic()
-            accounting = account(sent, decided=self.ledger, rejected=self._rejected() if decided < len(sent) else ())
+                seen, last_s, rejected = decided, time.monotonic(), set[bytes]()
+            else:  # verdicts have paused: what is missing may have been rejected
+                rejected = self._rejected()
+            accounting = account(sent, decided=self.ledger, rejected=rejected)
             if not accounting.missing or time.monotonic() - last_s > stall_s:
                 return accounting
             time.sleep(_CHECK_S)

@@ -23,6 +23,7 @@ PREFIX: Final = "aws/lambda/"
 """Where the service writes. Source: Lambda developer guide, "Retain discarded batch records for a Kinesis Data
 Streams event source"."""
 _ATTEMPTS: Final = 3
+_WAIT_S: Final = 1.0
 
 Record = dict[str, Any]
 
@@ -96,7 +97,7 @@ def decide_again(
 def _decide(records: list[Record], client: LambdaClient, function: str, sleep: Callable[[float], None]) -> list[Record]:
     for attempt in range(_ATTEMPTS):
         if attempt:
-            sleep(2.0**attempt)
+            sleep(_WAIT_S * 2**attempt)
         answer = client.invoke(FunctionName=function, Payload=json.dumps({"Records": records}).encode())
         if answer.get("FunctionError"):
             if len(records) > 1:  # one of them is poison: find it, and decide the others

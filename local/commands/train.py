@@ -27,7 +27,7 @@ def train(
     dataset: Annotated[
         str | None, typer.Option(help="Train on this: Parquet file, directory, or s3:// prefix (training/dataset.py).")
     ] = None,
-    simulate_days: Annotated[int, typer.Option(min=1, help="Train on so many simulated days.")] = 5,
+    simulate_days: Annotated[int, typer.Option(min=1, help="Train on so many simulated days.")] = 7,
     seed: Seed = 7,
     clicks_per_day: ClicksPerDay = 20_000,
     fpr_budget: Annotated[
@@ -47,13 +47,14 @@ def train(
 
     [bold]Examples[/]
 
-      slidr train                                          5 simulated days
+      slidr train                                a simulated week
       slidr train --simulate-days 7 --seed 11 --set epochs=60
       slidr train --dataset build/dataset --fpr-budget 0.005
-      slidr train --dataset s3://lake/training/2026-11/ --stage dev
+      slidr train --dataset s3://BUCKET/training/2026-11/ --stage dev
     """
     session = Session(stage=stage, profile=profile, region=region)
     chosen = {"seed": str(seed), "fpr_budget": str(fpr_budget), **_pairs(set_ or [])}
+    _ = session.outputs  # no stage, no training: before minutes of work, not after
     run, steps = run_name(dt.datetime.now(dt.UTC)), Steps()
     with steps.step("build the dataset") as step:
         if dataset is None:
