@@ -118,7 +118,7 @@ def start_valkey(
                 command += ["--cluster-config-file", state]
             processes.append(_start(command, dies_with_parent=dies_with_parent))
         for node_port, process in zip(ports, processes, strict=True):
-            _wait_until(partial(_answers, node_port), process, _log(directory, node_port))
+            _wait_until(partial(_answers, node_port, process.pid), process, _log(directory, node_port))
         server = Valkey(ports=ports, processes=tuple(processes))
         if nodes > 1:
             _join(server, bus_ports, directory)
@@ -200,9 +200,9 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, pid: int) -> bool:
     with Redis(host=HOST, port=port, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
-        return bool(client.ping())
+        return bool(client.info("server")["process_id"] == pid)  # not somebody else's server on that port
 
 
 def _join(server: Valkey, bus_ports: tuple[int, ...], directory: Path) -> None:

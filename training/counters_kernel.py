@@ -4,7 +4,7 @@ The page that both follow is the docstring of slidr/counters.py. Each key's clic
 state that the cache would hold; keys are shared out over threads in parts that fit the processor's caches.
 
 The compiled functions take arrays and numbers one by one: with the state in named tuples the same walk took 1.5 times
-as long (a reference count an access) and four times as long to compile.
+as long (a reference count an access) and three times as long to compile.
 """
 
 # ruff: noqa: PLR0917, PLR0912, PLR0915
@@ -284,8 +284,8 @@ def _walk(
     starts, ends = np.zeros(1 + sets, dtype=np.int64), np.zeros(1 + sets, dtype=np.int64)
     buckets = np.empty((2, 2 * (max(fine_buckets, coarse_buckets) + 3), 2), dtype=np.int64)
 
-    # All that the walk needs is fetched in row order, and its counts are written so: that walks through memory forwards,
-    # while the walk itself, key by key, jumps about in what fits the processor's caches.
+    # What the walk needs is fetched in row order, and its counts are written so, which goes through memory forwards;
+    # the walk itself, key by key, jumps about in what fits the processor's caches.
     keys, owns = np.empty(clicks, dtype=np.uint64), np.empty(clicks, dtype=np.uint64)
     ats = np.empty(clicks, dtype=np.int64)
     members = np.empty((clicks, sets), dtype=np.uint64)
