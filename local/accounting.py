@@ -84,16 +84,15 @@ def account(sent: Iterable[SentRecord], *, decided: Container[str], rejected: Co
     missing = []
     for record in sent:
         records += 1
-        if record.key in seen:
-            duplicates += 1
-            continue
-        seen.add(record.key)
-        if record.key in decided:
-            verdicts += 1
-        elif record.payload in rejected:
+        if record.payload in rejected:
             rejects += 1
-        else:
+        elif record.key not in decided:
             missing.append(record.key)
+        elif record.key in seen:
+            duplicates += 1
+        else:
+            verdicts += 1
+            seen.add(record.key)
     return Accounting(
         records_in=records, duplicates=duplicates, verdicts=verdicts, rejects=rejects, missing=tuple(missing)
     )

@@ -75,7 +75,7 @@ class DecidedClicks:
                 rejected = self._rejected()
             accounting = account(sent, decided=self.ledger, rejected=rejected)
             if not accounting.missing or time.monotonic() - last_s > stall_s:
-                return accounting
+                return account(sent, decided=self.ledger, rejected=self._rejected())
             time.sleep(_CHECK_S)
 
     def _rejected(self) -> set[bytes]:

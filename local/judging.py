@@ -32,7 +32,7 @@ def judged(events: Iterable[Event], entries: Iterable[LedgerEntry], *, truth: pl
     """Judge the verdicts on the clicks and purchases that were sent.
 
     Args:
-        events: what was sent; malformed records are passed over.
+        events: what was sent; records without a verdict (rejected, lost) are passed over.
         entries: the verdicts in force.
         truth: click_id, family, robot; None where nobody knows, then only IVR, FPR and coverage mean something.
     """
@@ -40,10 +40,12 @@ def judged(events: Iterable[Event], entries: Iterable[LedgerEntry], *, truth: pl
 
     from training.judgement import judge_verdicts  # noqa: PLC0415
 
+    verdicts = verdict_frame(entries)
     clicks, purchases = _frames(events)
+    clicks = clicks.join(verdicts, on="click_id", how="semi", maintain_order="left")  # what was rejected is no click
     if truth is None:
         truth = clicks.select("click_id", pl.lit("unknown").alias("family"), pl.lit(value=False).alias("robot"))
-    return judge_verdicts(clicks, purchases, truth, verdict_frame(entries))
+    return judge_verdicts(clicks, purchases, truth, verdicts)
 
 
 def _frames(events: Iterable[Event]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -69,7 +71,8 @@ def _frames(events: Iterable[Event]) -> tuple[pl.DataFrame, pl.DataFrame]:
         pl.DataFrame(rows[kind], schema={"at": pl.Int64, **columns[kind]}).with_columns(pl.col("at").cast(time))
         for kind in Kind
     ]
-    return frames[0].unique("click_id", keep="first", maintain_order=True), frames[1]
+    clicks, purchases = frames
+    return clicks.unique("click_id", keep="first", maintain_order=True), purchases
 
 
 def _text(value: object) -> str | None:

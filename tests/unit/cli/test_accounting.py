@@ -34,6 +34,13 @@ def test_counts_a_click_that_was_sent_twice_once() -> None:
     assert "+ 1 records of clicks that had been sent already" in str(result)
 
 
+def test_counts_every_rejected_record_even_where_they_name_the_same_click() -> None:
+    good, bad = any_sent("a")[0], SentRecord("a", b"bad")
+    result = account([bad, good, bad, bad], decided={"a"}, rejected={b"bad"})
+    assert (result.verdicts, result.rejects, result.duplicates) == (1, 3, 0)
+    assert result.holds
+
+
 @given(st.lists(st.sampled_from("abcdef")), st.sets(st.sampled_from("abcdef")), st.sets(st.sampled_from("abcdef")))
 def test_puts_every_record_into_exactly_one_place(keys: list[str], decided: set[str], rejected: set[str]) -> None:
     result = account(any_sent(*keys), decided=decided, rejected={payload_digest(key.encode()) for key in rejected})
