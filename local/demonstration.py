@@ -49,7 +49,7 @@ class Scale:
 FULL: Final = Scale(
     training_days=7, training_clicks_per_day=20_000, live_clicks_per_day=20_000, paced_clicks=PACED_CLICKS
 )
-SHORT: Final = Scale(training_days=7, training_clicks_per_day=6_000, live_clicks_per_day=5_000, paced_clicks=500)
+SHORT: Final = Scale(training_days=7, training_clicks_per_day=12_000, live_clicks_per_day=5_000, paced_clicks=500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

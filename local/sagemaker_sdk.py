@@ -46,7 +46,7 @@ class JobPlan:
 @contextmanager
 def sdk_environment(session: Session) -> Iterator[None]:
     """The process's environment pointed at the session's AWS, and put back afterwards."""
-    wanted = {**session.environment(), "SAGEMAKER_SUPPRESS_TELEMETRY": "1"}
+    wanted = session.environment()
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
