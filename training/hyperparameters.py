@@ -39,7 +39,7 @@ class Hyperparameters:
     threads: int = 1
     """Of torch. More gain little on so small a network, and lose a lot where other processes use the processor."""
     shuffle_labels: bool = False
-    """Train on shuffled labels: a model that must fail every check, to show that the checks can fail."""
+    """Train and stop on shuffled labels: a model that must fail every check, to show that the checks can fail."""
     commit: str = ""
     """Of the code, for the evidence."""
 

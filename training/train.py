@@ -12,7 +12,7 @@ import logging
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -75,6 +75,9 @@ def main(channels: Mapping[str, Path], model_dir: Path, hyperparameters: Mapping
     torch.set_num_threads(chosen.threads)
     rows = read_dataset(channels[CHANNEL])
     split = split_by_time(rows, chosen)
+
+    if chosen.shuffle_labels:
+        split = with_shuffled_labels(split, seed=chosen.seed)
 
     row_weights = _weights(split.train, chosen)
     weights = fit(split, row_weights, chosen)
@@ -143,6 +146,15 @@ def split_by_time(rows: pl.DataFrame, chosen: Hyperparameters) -> Split:
     )
 
 
+def with_shuffled_labels(split: Split, *, seed: int) -> Split:
+    """The same rows, but nothing to learn in them: labels and purchases shuffled where they train or stop training.
+
+    Calibration stays as it is, so that a model made from this is judged at the same false-positive rate.
+    """
+    shuffled = pl.col("label", "purchased").shuffle(seed=seed)
+    return replace(split, train=split.train.with_columns(shuffled), validation=split.validation.with_columns(shuffled))
+
+
 def fit(split: Split, weights: Floats, chosen: Hyperparameters) -> MlpWeights:
     """The network's weights after training on `split.train`, stopped early by `split.validation`.
 
@@ -156,13 +168,11 @@ def fit(split: Split, weights: Floats, chosen: Hyperparameters) -> MlpWeights:
     raw = feature_matrix(split.train)
     net = Mlp(*standardisation(raw), seed=chosen.seed)
     labels = split.train["label"].to_numpy().astype(np.float32)
-    if chosen.shuffle_labels:
-        labels = np.random.default_rng(chosen.seed).permutation(labels)
+    purchased_later = split.validation["purchased"].to_numpy()
     with torch.no_grad():  # everything stays in memory, standardised once: the epochs only index into it
         x = net.standardise(torch.from_numpy(raw))  # (clicks, features)
         x_later = net.standardise(torch.from_numpy(feature_matrix(split.validation)))
     y, w = torch.from_numpy(labels), torch.from_numpy(weights)  # (clicks,)
-    purchased_later = split.validation["purchased"].to_numpy()
 
     decayed = [net.first.weight, net.second.weight]
     others = [p for p in net.parameters() if all(p is not d for d in decayed)]

@@ -19,7 +19,7 @@ MAX_WEIGHT: Final = 20.0
 def raked_weights(
     margins: Mapping[str, NDArray[np.integer]], *, cap: float = MAX_WEIGHT, rounds: int = 50, tolerance: float = 1e-6
 ) -> Floats:
-    """Weights with mean 1 under which every value of each margin carries the same total, as far as the cap allows.
+    """Weights under which every value of each margin carries the same total; mean 1, less where the cap bites.
 
     Values that do not occur (a weekday that the data lacks) carry nothing. Raking: scale one margin after the other
     until none moves. Source: Deming and Stephan (1940).
@@ -53,7 +53,6 @@ def raked_weights(
             factor = np.divide(len(weights) / occurring, totals, out=np.zeros_like(totals), where=totals > 0)
             weights = weights * factor[codes]
         weights = np.minimum(weights, cap)
-        weights *= len(weights) / weights.sum()
         if np.max(np.abs(weights / before - 1.0)) < tolerance:
             break
     return weights

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import itertools
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+
+from slidr.click import Click, parse_clicks
+from slidr.contract import canonical_ip
+from slidr.features import local_minute_of_week
+from slidr.givt import packaged_crawlers
+from slidr.purchase import Purchase, parse_purchase
+from training.simulator import SimulatedDay, Traffic
+from training.simulator.families import FAMILIES, ROBOTS
+from training.simulator.wire import click_lines, purchase_lines, wire_records
+
+MONDAY = dt.datetime(2026, 11, 2, tzinfo=dt.UTC)
+
+
+def any_traffic(*, seed: int = 3, clicks_per_day: int = 12_000, mix: dict[str, float] | None = None) -> Traffic:
+    return Traffic(seed=seed, start=MONDAY, clicks_per_day=clicks_per_day, mix=mix or {})
+
+
+@pytest.fixture(scope="module")
+def tuesday() -> SimulatedDay:
+    return any_traffic().day(1)
+
+
+def same(one: SimulatedDay, other: SimulatedDay) -> bool:
+    return one.clicks.equals(other.clicks) and one.purchases.equals(other.purchases) and one.truth.equals(other.truth)
+
+
+def test_gives_the_same_day_for_the_same_seed_whatever_was_generated_before(tuesday: SimulatedDay) -> None:
+    traffic = any_traffic()
+    list(traffic.days(1, first=4))
+    assert same(traffic.day(1), tuesday)
+    assert [same(day, tuesday) for day in traffic.days(2)] == [False, True]
+
+
+def test_gives_another_day_for_another_seed(tuesday: SimulatedDay) -> None:
+    assert not same(any_traffic(seed=4).day(1), tuesday)
+
+
+def test_clicks_come_in_time_order_within_their_utc_day(tuesday: SimulatedDay) -> None:
+    at = tuesday.clicks["at"]
+    assert at.is_sorted()
+    assert at.min() >= MONDAY + dt.timedelta(days=1)
+    assert at.max() < MONDAY + dt.timedelta(days=2)
+    assert tuesday.clicks["click_id"].is_unique().all()
+
+
+def test_purchases_come_in_time_order_until_a_day_later(tuesday: SimulatedDay) -> None:
+    at = tuesday.purchases["at"]
+    assert at.is_sorted()
+    assert at.min() >= MONDAY + dt.timedelta(days=1)
+    assert MONDAY + dt.timedelta(days=2) < at.max() < MONDAY + dt.timedelta(days=3)
+
+
+def test_click_ids_of_different_days_do_not_meet(tuesday: SimulatedDay) -> None:
+    other = any_traffic().day(2)
+    assert not tuesday.clicks["click_id"].is_in(other.clicks["click_id"].implode()).any()
+    assert not tuesday.purchases["order_id"].is_in(other.purchases["order_id"].implode()).any()
+
+
+def test_every_family_clicks_and_robots_make_a_fifth(tuesday: SimulatedDay) -> None:
+    families = tuesday.truth["family"].cast(pl.String)
+    assert set(families) == {family.name for family in FAMILIES}
+    assert set(families.filter(tuesday.truth["robot"])) == ROBOTS
+    assert 0.15 <= tuesday.truth["robot"].mean() <= 0.25
+    assert abs(len(tuesday.clicks) - 12_000) < 2_500
+
+
+def test_leaves_out_a_family_whose_share_is_zero() -> None:
+    day = any_traffic(mix={"slow_regular": 0.0}).day(0)
+    assert "slow_regular" not in set(day.truth["family"].cast(pl.String))
+
+
+def test_the_truth_is_in_no_record(tuesday: SimulatedDay) -> None:
+    names = [family.name.encode() for family in FAMILIES] + [b"family", b'robot"', b"truth"]
+    lines = click_lines(tuesday.clicks) + purchase_lines(tuesday.purchases)
+    text = b"\n".join(lines)
+    assert [name for name in names if name in text] == []
+    click_fields = {field.encode_name for field in msgspec.structs.fields(Click)}
+    assert set(tuesday.clicks.columns) == click_fields - {"version"}
+    purchase_fields = {field.encode_name for field in msgspec.structs.fields(Purchase)}
+    assert set(tuesday.purchases.columns) == purchase_fields - {"version"}
+
+
+def test_click_ids_do_not_sort_by_family(tuesday: SimulatedDay) -> None:
+    number = tuesday.clicks["click_id"].str.split("-").list.last().cast(pl.Int64)
+    assert number.to_list() == list(range(len(number)))
+
+
+def test_every_record_keeps_its_contract_and_its_address_is_canonical(tuesday: SimulatedDay) -> None:
+    records = list(wire_records([tuesday]))
+    assert all(one.at_ms <= other.at_ms for one, other in itertools.pairwise(records))
+    clicks = [record for record in records if record.kind == "click"]
+    parsed = parse_clicks([r.payload for r in clicks], arrived_ms=[r.at_ms for r in clicks])
+    assert parsed.rejects == []
+    assert [click.click_id for click in parsed.clicks] == tuesday.clicks["click_id"].to_list()
+    assert [click.ip for click in parsed.clicks] == tuesday.clicks["ip"].to_list()
+    assert all(canonical_ip(ip) == ip for ip in tuesday.clicks["ip"].unique())
+    orders = [record for record in records if record.kind == "purchase"]
+    assert len(orders) == len(tuesday.purchases)
+    assert {parse_purchase(r.payload, arrived_ms=r.at_ms).order_id for r in orders} == {r.key for r in orders}
+
+
+def test_purchases_wait_for_their_turn_among_the_next_days_clicks() -> None:
+    traffic = any_traffic(clicks_per_day=1_500)
+    records = list(wire_records(traffic.days(3)))
+    at = [record.at_ms for record in records]
+    assert at == sorted(at)
+    assert len({record.key for record in records}) == len(records)
+
+
+def test_addresses_belong_to_nobody(tuesday: SimulatedDay) -> None:
+    networks = ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8::/32")
+    addresses = [ipaddress.ip_address(ip) for ip in tuesday.clicks["ip"].unique()]
+    assert all(any(address in network for network in networks) for address in addresses)
+    assert {address.version for address in addresses} == {4, 6}
+
+
+def test_only_crawlers_are_on_the_crawler_list(tuesday: SimulatedDay) -> None:
+    crawlers = packaged_crawlers()
+    named = np.array([crawlers.names(agent) for agent in tuesday.clicks["user_agent"].cast(pl.String)])
+    assert (named == (tuesday.truth["family"] == "named_crawler").to_numpy()).all()
+
+
+def test_people_sleep_at_night_in_their_own_time_zone(tuesday: SimulatedDay) -> None:
+    people = tuesday.clicks.filter(~tuesday.truth["robot"])
+    for zone in ("America/New_York", "Europe/Berlin", "Asia/Tokyo"):
+        there = people.filter(people["time_zone"].cast(pl.String) == zone)
+        hour = local_minute_of_week(there["at"].to_physical().to_numpy(), [zone] * len(there)) % 1440 // 60
+        assert (hour < 6).sum() * 5 < ((hour >= 17) & (hour < 23)).sum(), zone
+
+
+def test_offices_rest_at_weekends() -> None:
+    traffic = any_traffic(clicks_per_day=6_000)
+    tuesday, sunday = traffic.day(1), traffic.day(6)
+    office = [(day.truth["family"] == "office_gateway").sum() for day in (tuesday, sunday)]
+    assert office[1] * 2 < office[0]
+
+
+def test_many_people_share_the_address_of_a_gateway_and_few_that_of_a_robot(tuesday: SimulatedDay) -> None:
+    office = tuesday.clicks.filter(tuesday.truth["family"] == "office_gateway")
+    assert office.group_by("ip").agg(pl.col("user").n_unique())["user"].max() > 50
+    fast = tuesday.clicks.filter(tuesday.truth["family"] == "fast_single_ip")
+    assert fast.group_by("ip").agg(pl.col("user").n_unique())["user"].max() <= 3
+
+
+def test_people_return_after_days() -> None:
+    first, later = (set(day.clicks["user"].drop_nulls()) for day in any_traffic(clicks_per_day=6_000).days(2))
+    assert 0.05 < len(first & later) / len(first) < 0.7
+
+
+def test_shoppers_compare_as_fast_as_robots_click(tuesday: SimulatedDay) -> None:
+    burst = tuesday.clicks.filter(tuesday.truth["family"] == "comparison_burst").sort("session", "at")
+    gaps = burst.select(pl.col("at").diff().over("session").dt.total_milliseconds()).to_series().drop_nulls()
+    assert gaps.median() < 6_000
+
+
+@pytest.mark.parametrize("start", [dt.datetime(2026, 11, 2), MONDAY + dt.timedelta(hours=1)])  # noqa: DTZ001 - the fault
+def test_refuses_a_start_that_is_not_midnight_utc(start: dt.datetime) -> None:
+    with pytest.raises(ValueError, match="midnight UTC"):
+        Traffic(seed=1, start=start, clicks_per_day=10)
+
+
+def test_refuses_a_family_that_does_not_exist() -> None:
+    with pytest.raises(ValueError, match="mix must name families"):
+        any_traffic(mix={"aliens": 1.0})
