@@ -103,6 +103,8 @@ class Counters:
         try:
             return decode(calls, self._call(calls))
         except (RedisError, RedisClusterException, OSError) as failure:
+            if isinstance(failure, RedisClusterException):
+                self.close()  # its map of slots has holes: the next batch asks for a new one
             raise CountersUnavailable(
                 f"a counter cache that answers every call is required, but came {type(failure).__name__}: {failure}. "
                 "These clicks stay undecided until replayed; check the cache's alarms, memory and network"

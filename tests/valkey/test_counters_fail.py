@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.crc import key_slot
 
+from functions.adapters import counters as adapter
 from functions.adapters.counter_calls import encode, library
 from functions.adapters.counters import Counters
 from local.valkey import start_valkey
@@ -26,6 +28,8 @@ from tests.valkey.conftest import Cache, connect
 from training.counters_kernel import count
 
 pytestmark = pytest.mark.valkey
+
+GAPS_AND_EXACT = [i for i, name in enumerate(RAW_COLUMNS) if "gap_" in name or name.endswith(("_10s", "_1m"))]
 
 
 @contextmanager
@@ -165,8 +169,7 @@ def test_idle_connection_that_the_server_closed_costs_nothing(cache: Cache) -> N
     counters, batch = cache.counters(), one_key([NOON_MS] * 9)
     first = counters.apply(batch)
     cache.each(lambda node: node.client_kill_filter(_type="normal", skipme=True))
-    exact = [i for i, name in enumerate(RAW_COLUMNS) if name.endswith(("_10s", "_1m"))]
-    np.testing.assert_array_equal(counters.apply(batch)[:, exact], first[:, exact])
+    np.testing.assert_array_equal(counters.apply(batch)[:, GAPS_AND_EXACT], first[:, GAPS_AND_EXACT])
 
 
 def test_counters_are_unavailable_when_memory_is_full(tmp_path: Path) -> None:
@@ -211,6 +214,32 @@ def test_calls_after_a_failed_batch_get_their_own_answers(single: Cache) -> None
             counters.apply(poisoned)
         node.flushall()
     np.testing.assert_array_equal(counters.apply(poisoned), count(poisoned))
+
+
+def test_replies_that_nobody_read_never_meet_the_next_batch(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    counters, oracle = cache.counters(), Oracle()
+    lost, batch = one_key([NOON_MS + i for i in range(9)]), one_key([NOON_MS + 20, NOON_MS + 21], [50, 51])
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(adapter, "_read", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            counters.apply(lost)
+    oracle.apply(lost)
+    np.testing.assert_array_equal(counters.apply(lost)[:, GAPS_AND_EXACT], oracle.apply(lost)[:, GAPS_AND_EXACT])
+    np.testing.assert_array_equal(counters.apply(batch), oracle.apply(batch))
+
+
+def test_asks_for_a_new_map_when_its_own_has_holes(cluster: Cache) -> None:
+    cluster.flush()
+    counters, batch = connect(cluster.server), one_key([NOON_MS, NOON_MS + 1])
+    counters.apply(batch)
+    client = counters._client
+    assert isinstance(client, RedisCluster)
+    client.nodes_manager.slots_cache.clear()
+    with pytest.raises(CountersUnavailable, match="not covered"):
+        counters.apply(batch)
+    later = one_key([NOON_MS + 2], [9])
+    assert counters.apply(later)[0, RAW_COLUMNS.index("user.n_10s")] == 2
+    counters.close()
 
 
 def test_follows_a_slot_that_moves_to_another_node(tmp_path: Path) -> None:
