@@ -85,7 +85,7 @@ def build_dataset(
     until: dt.datetime,
     window: dt.timedelta = ATTRIBUTION_WINDOW,
     profiles: Floats | None = None,
-    restart_every: dt.timedelta | None = None,
+    restart_every: dt.timedelta | None = RESTART_EVERY,
 ) -> pl.DataFrame:
     """One row a click of the log, in its order, labelled by what was known at `until`; columns as this module says.
 
@@ -95,9 +95,9 @@ def build_dataset(
         until: when the dataset is built; what is younger than `window` then is immature and stays out of training.
         window: attribution window.
         profiles: see `features_of`.
-        restart_every: see `features_of`; RESTART_EVERY for a set to train on. The cache is empty after a deployment, a
-            lost node or a new pseudonym key; a model that never saw that takes the few people whom a young counter
-            has seen behind an office's address for a robot (training/LOG.md).
+        restart_every: see `features_of`; None to judge on counters that kept their past. The cache is empty after a
+            deployment, a lost node or a new pseudonym key; a model that never saw that takes the few people whom a
+            young counter has seen behind an office's address for a robot (training/LOG.md).
     """
     labels = label(clicks, purchases, until=until, window=window)
     rows = clicks.select(

@@ -60,7 +60,7 @@ def later_days(traffic: Traffic, *, first: int, days: int, cold: bool = False) -
     """
     warm_up = 0 if cold or first == 0 else 1
     log = simulated_log(traffic, days=days + warm_up, first=first - warm_up)
-    rows = build_dataset(log.clicks, log.purchases, until=log.until)
+    rows = build_dataset(log.clicks, log.purchases, until=log.until, restart_every=None)
     judged = (rows["at"] >= traffic.start + dt.timedelta(days=first)).to_numpy()
     return LaterDays(rows=rows.filter(judged), truth=log.truth.filter(judged))
 

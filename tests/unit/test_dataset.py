@@ -18,6 +18,7 @@ from slidr.pseudonym import Pseudonymiser
 from slidr.purchase import parse_purchase
 from training.counters_kernel import count
 from training.dataset import (
+    RESTART_EVERY,
     ROW_COLUMNS,
     build_dataset,
     feature_matrix,
@@ -48,7 +49,7 @@ def log() -> SimulatedLog:
 
 @pytest.fixture(scope="module")
 def rows(log: SimulatedLog) -> pl.DataFrame:
-    return build_dataset(log.clicks, log.purchases, until=log.until)
+    return build_dataset(log.clicks, log.purchases, until=log.until, restart_every=None)
 
 
 def any_pseudonymiser() -> Pseudonymiser:
@@ -94,6 +95,12 @@ def test_counting_restarts_from_empty(log: SimulatedLog) -> None:
     assert not np.array_equal(restarted[second], features_of(log.clicks)[second])
 
 
+def test_counting_restarts_in_a_training_set_unless_told_otherwise(log: SimulatedLog, rows: pl.DataFrame) -> None:
+    trained_on = feature_matrix(build_dataset(log.clicks, log.purchases, until=log.until))
+    assert np.array_equal(trained_on, features_of(log.clicks, restart_every=RESTART_EVERY))
+    assert not np.array_equal(trained_on, feature_matrix(rows))
+
+
 def test_holds_one_row_a_click_with_the_columns_of_the_training_channel(rows: pl.DataFrame, log: SimulatedLog) -> None:
     assert rows["click_id"].to_list() == log.clicks["click_id"].to_list()
     assert rows.columns == [*ROW_COLUMNS, *FEATURE_NAMES]
@@ -108,7 +115,7 @@ def test_nothing_that_makes_labels_or_tells_the_truth_is_a_feature() -> None:
 
 
 def test_features_do_not_change_with_the_purchases(log: SimulatedLog, rows: pl.DataFrame) -> None:
-    without = build_dataset(log.clicks, log.purchases.clear(), until=log.until)
+    without = build_dataset(log.clicks, log.purchases.clear(), until=log.until, restart_every=None)
     assert np.array_equal(feature_matrix(without), feature_matrix(rows))
     assert not without["purchased"].any()
 
