@@ -1,12 +1,17 @@
-"""Which tests may open sockets: unit tests none, the others on this machine only."""
+"""Which tests may open sockets (unit tests none, the others on this machine only), and patience on busy machines."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
 
 WITH_SOCKETS = ("valkey", "cloud", "enable_socket")
 THIS_MACHINE = ["127.0.0.1", "::1", "localhost"]
+
+# A slow machine is no defect of a test: what is asserted is values, never time.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(trylast=True)
