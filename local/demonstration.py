@@ -40,16 +40,13 @@ POINTER_CACHE_S: Final = 3.5
 class Scale:
     """How big a demo is."""
 
-    training_days: int
-    training_clicks_per_day: int
-    live_clicks_per_day: int
+    clicks_per_day: int
+    """Of the training days and of the live day: another number is another world, with other shared addresses."""
     paced_clicks: int
 
 
-FULL: Final = Scale(
-    training_days=7, training_clicks_per_day=20_000, live_clicks_per_day=20_000, paced_clicks=PACED_CLICKS
-)
-SHORT: Final = Scale(training_days=7, training_clicks_per_day=12_000, live_clicks_per_day=5_000, paced_clicks=500)
+FULL: Final = Scale(clicks_per_day=20_000, paced_clicks=PACED_CLICKS)
+SHORT: Final = Scale(clicks_per_day=8_000, paced_clicks=500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +220,18 @@ def failures(run: Run, *, fpr_bound: float) -> list[str]:
         )
     if exceeds(run.judgement.fpr, fpr_bound):
         wrong.append(f"the FPR on purchases must not lie above {fpr_bound:.2%}: {run.judgement.fpr.interval}")
+    if learned_nothing(run.judgement):
+        wrong.append(
+            "robots must be found more often than people, beyond doubt; found were "
+            f"{run.judgement.recall.value:.2%} of the robots and {run.judgement.true_fpr.value:.2%} of the people"
+        )
     return wrong
+
+
+def learned_nothing(judgement: Judgement) -> bool:
+    """Whether, where the truth is known, the model cannot be told from one that knows nothing of robots."""
+    robots, people = judgement.recall, judgement.true_fpr
+    return robots.total > 0 and people.total > 0 and robots.interval[0] <= people.interval[1]
 
 
 def exceeds(rate: Rate, bound: float) -> bool:

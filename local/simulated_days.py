@@ -7,8 +7,10 @@ from typing import Final
 
 from local.session import LOCAL_STAGE, state_directory
 
-FIRST_LIVE_DAY: Final = 8
-"""A Tuesday: after a week of training days (0 to 6) and the day in which their last orders come in."""
+TRAINING_DAYS: Final = 10
+"""Days 0 to 9: fewer show the weekend to the threshold alone, not to the weights (training/LOG.md)."""
+FIRST_LIVE_DAY: Final = TRAINING_DAYS + 1
+"""A Friday: after the training days and the day in which their last orders come in."""
 
 
 def next_day(stage: str) -> int:

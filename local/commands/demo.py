@@ -33,7 +33,7 @@ from local.demonstration import (
 )
 from local.rollout import apply, planned
 from local.session import Session, state_directory
-from local.simulated_days import next_day, note_sent
+from local.simulated_days import TRAINING_DAYS, next_day, note_sent
 from local.sources.event import Kind
 from local.training_run import LOCAL_INSTANCE, TrainedRelease, run_name, simulated_dataset, train_release
 from local.verdict_view import latency
@@ -52,6 +52,9 @@ def demo(
     purchases: Annotated[Path | None, typer.Option(help="A file of purchases that goes with --input.")] = None,
     short: Annotated[bool, typer.Option("--short", help="Less traffic: under two minutes.")] = False,
     seed: Annotated[int, typer.Option(help="The same seed gives the same simulated world.")] = 7,
+    shuffled: Annotated[
+        bool, typer.Option("--shuffled", help="Train on shuffled labels, to see that the demo can fail.")
+    ] = False,
     down: Annotated[bool, typer.Option("--down", help="Stop the cloud at the end (it is left up otherwise).")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, where the stage is on AWS.")] = False,
     stage: Stage = "local",
@@ -60,8 +63,8 @@ def demo(
 ) -> None:
     """Clicks in, verdicts out, end to end: start the cloud, train, deploy, send live clicks, account for every one.
 
-    Exit code 1 if the accounting does not add up, a click stays UNDECIDED, or the false-positive rate on purchases
-    lies above its bound.
+    Exit code 1 if the accounting does not add up, a click stays UNDECIDED, the false-positive rate on purchases lies
+    above its bound, or simulated robots are not found more often than people (as with --shuffled).
 
     [bold]Examples[/]
 
@@ -77,7 +80,7 @@ def demo(
     try:
         if session.is_local:
             bring_up(steps)
-        trained = _release_in_force(session, scale, seed, steps)
+        trained = _release_in_force(session, scale, seed, steps, shuffled=shuffled)
         with ExitStack() as stack:
             if input_ is not None:
                 with steps.step(f"read {input_.name}") as step:
@@ -86,7 +89,7 @@ def demo(
             else:
                 day = next_day(stage)
                 note_sent(stage, until=day + 2)  # a day of silence, so that no window of 24 hours reaches back
-                live = simulated_live(simulated_traffic(seed, scale.live_clicks_per_day), day=day)
+                live = simulated_live(simulated_traffic(seed, scale.clicks_per_day), day=day)
             run = _send_live(session, live, scale, steps)
         with steps.step("deliver the archives to the lake"):
             session.flush_deliveries()
@@ -104,15 +107,15 @@ def demo(
     _say_what_next(session, trained, down=down)
 
 
-def _release_in_force(session: Session, scale: Scale, seed: int, steps: Steps) -> TrainedRelease:
+def _release_in_force(session: Session, scale: Scale, seed: int, steps: Steps, *, shuffled: bool) -> TrainedRelease:
     run = run_name(dt.datetime.now(dt.UTC))
-    with steps.step(f"simulate {scale.training_days} days and build the training set") as step:
-        traffic = simulated_traffic(seed, scale.training_clicks_per_day)
-        dataset = simulated_dataset(session, traffic, days=scale.training_days, run=run)
+    with steps.step(f"simulate {TRAINING_DAYS} days and build the training set") as step:
+        traffic = simulated_traffic(seed, scale.clicks_per_day)
+        dataset = simulated_dataset(session, traffic, days=TRAINING_DAYS, run=run)
         step.result = dataset_line(dataset)
     with steps.step("train the first release in a SageMaker job") as step:
         instance = LOCAL_INSTANCE if session.is_local else "ml.c7i.2xlarge"
-        hyperparameters = {"seed": str(seed), "fpr_budget": str(_FPR_BOUND)}
+        hyperparameters = {"seed": str(seed), "fpr_budget": str(_FPR_BOUND), "shuffle_labels": str(shuffled).lower()}
         trained = train_release(session, dataset, run=run, hyperparameters=hyperparameters, instance_type=instance)
         step.result = f"{trained.id}, FPR {percent(trained.fpr)}"
     with steps.step("deploy it to the endpoint and move the pointer") as step:

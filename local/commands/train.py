@@ -11,6 +11,7 @@ from rich.markup import escape
 from local.commands.options import ClicksPerDay, Profile, Region, Seed, Stage
 from local.console import Steps, console, facts, percent
 from local.session import Session
+from local.simulated_days import TRAINING_DAYS
 from local.training_run import (
     LOCAL_INSTANCE,
     DatasetFacts,
@@ -27,7 +28,7 @@ def train(
     dataset: Annotated[
         str | None, typer.Option(help="Train on this: Parquet file, directory, or s3:// prefix (training/dataset.py).")
     ] = None,
-    simulate_days: Annotated[int, typer.Option(min=1, help="Train on so many simulated days.")] = 7,
+    simulate_days: Annotated[int, typer.Option(min=1, help="Train on so many simulated days.")] = TRAINING_DAYS,
     seed: Seed = 7,
     clicks_per_day: ClicksPerDay = 20_000,
     fpr_budget: Annotated[
@@ -47,8 +48,8 @@ def train(
 
     [bold]Examples[/]
 
-      slidr train                                a simulated week
-      slidr train --simulate-days 7 --seed 11 --set epochs=60
+      slidr train                                ten simulated days
+      slidr train --simulate-days 14 --seed 11
       slidr train --dataset build/dataset --fpr-budget 0.005
       slidr train --dataset s3://BUCKET/training/2026-11/ --stage dev
     """
