@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,10 @@ from rich.table import Table
 
 from slidr.metrics import Rate
 
-console = Console(highlight=False)
+PIPE_WIDTH = 120
+"""Columns where no terminal says how many: in a pipe or a log, tables need not wrap at 80."""
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 """Standard output; tests and pipes see plain text."""
 errors = Console(stderr=True, highlight=False)
 
