@@ -18,12 +18,14 @@ from redis.exceptions import (
     AskError,
     ClusterDownError,
     MovedError,
+    ReadOnlyError,
     RedisClusterException,
     RedisError,
     ResponseError,
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import TimeoutError as Silence
 from redis.retry import Retry
 
 from functions.adapters.counter_calls import Calls, decode, encode, library
@@ -39,6 +41,9 @@ ATTEMPTS: Final = 5
 A key half way to a node without the function takes four: asked, missing, asked again, answered."""
 _ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
 _MOVED: Final = (MovedError, AskError, TryAgainError, ClusterDownError, ConnectionLost)
+_FAILED_OVER: Final = (RedisClusterException, Silence, ReadOnlyError)
+"""What a client says whose picture of the cache may be old: its map has holes, its node fell silent (a lost host never
+refuses a connection), or is a replica now. The batch is lost to doubt; the next one asks the cache's address again."""
 
 
 class Counters:
@@ -103,8 +108,8 @@ class Counters:
         try:
             return decode(calls, self._call(calls))
         except (RedisError, RedisClusterException, OSError) as failure:
-            if isinstance(failure, RedisClusterException):
-                self.close()  # its map of slots has holes: the next batch asks for a new one
+            if isinstance(failure, _FAILED_OVER):
+                self.close()
             raise CountersUnavailable(
                 f"a counter cache that answers every call is required, but came {type(failure).__name__}: {failure}. "
                 "These clicks stay undecided until replayed; check the cache's alarms, memory and network"

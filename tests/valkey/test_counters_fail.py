@@ -242,6 +242,39 @@ def test_asks_for_a_new_map_when_its_own_has_holes(cluster: Cache) -> None:
     counters.close()
 
 
+def test_asks_for_a_new_map_when_a_node_fell_silent(cluster: Cache) -> None:
+    cluster.flush()
+    counters, batch = connect(cluster.server, timeout_ms=200), one_key([NOON_MS, NOON_MS + 1])
+    counters.apply(batch)
+    client = counters._client
+    assert isinstance(client, RedisCluster)
+    with server_that_says(b"") as silent_port:  # a primary whose host is lost: nobody refuses, nobody answers
+        for node in client.get_primaries():
+            pool = client.get_redis_connection(node).connection_pool
+            pool.disconnect()
+            pool.reset()
+            pool.connection_kwargs["port"] = silent_port
+        with pytest.raises(CountersUnavailable, match="TimeoutError"):
+            counters.apply(batch)
+        later = one_key([NOON_MS + 2], [9])
+        assert counters.apply(later)[0, RAW_COLUMNS.index("user.n_10s")] == 2
+    counters.close()
+
+
+def test_asks_for_the_primary_again_when_its_node_became_a_replica(tmp_path: Path) -> None:
+    with start_valkey(tmp_path / "old") as old, start_valkey(tmp_path / "new") as new:
+        primary = old
+        counters, batch = Counters(lambda: Redis(host=primary.host, port=primary.port)), one_key([NOON_MS, NOON_MS + 1])
+        counters.apply(batch)
+        with Redis(host=old.host, port=old.port) as node:
+            node.replicaof(new.host, new.port)
+        primary = new  # what the primary's name says after a failover
+        with pytest.raises(CountersUnavailable, match="ReadOnly"):
+            counters.apply(batch)
+        np.testing.assert_array_equal(counters.apply(batch), count(batch))
+        counters.close()
+
+
 def test_follows_a_slot_that_moves_to_another_node(tmp_path: Path) -> None:
     with start_valkey(tmp_path, nodes=3) as server:
         cache, batch = Cache(server), one_key([NOON_MS + i for i in range(6)], session=[1] * 6)
