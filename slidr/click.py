@@ -17,8 +17,8 @@ from slidr.contract import (
     Text,
     Version,
     canonical_ip,
-    check_time,
     decode,
+    event_time,
     has_control_characters,
     is_time_zone,
 )
@@ -39,7 +39,7 @@ class Click(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     version: Version = 1
     click_id: Identifier
-    """Unique; a second record with the same id is a redelivery."""
+    """Unique, without control characters; a second record with the same id is a redelivery."""
     at: Instant
     """Event time, RFC 3339 with an offset."""
     user: Identifier | None = None
@@ -67,7 +67,7 @@ _DECODER: Final = msgspec.json.Decoder(Click)
 
 
 def parse_click(payload: bytes, *, arrived_ms: int) -> Click:
-    """One valid click from JSON bytes, its IP in canonical spelling.
+    """One valid click from JSON bytes, its time in UTC, its IP in canonical spelling.
 
     Args:
         payload: UTF-8 JSON, at most 64 KiB.
@@ -77,7 +77,9 @@ def parse_click(payload: bytes, *, arrived_ms: int) -> Click:
         InvalidClick: with `reason` and `detail`; nothing else escapes.
     """
     click = decode(payload, _DECODER, InvalidClick)
-    check_time(click.at, arrived_ms=arrived_ms, error=InvalidClick)
+    at = event_time(click.at, arrived_ms=arrived_ms, error=InvalidClick)
+    if at is not click.at:
+        click = msgspec.structs.replace(click, at=at)
     if has_control_characters(click.click_id):
         raise InvalidClick("wrong_value", "click_id without control characters is required")
     if not is_time_zone(click.time_zone):

@@ -30,7 +30,8 @@ Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Text = Annotated[str, msgspec.Meta(max_length=2048)]
 Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 Micros = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$", max_length=3)]
+"""`$` alone would let a line end follow."""
 
 RecordT = TypeVar("RecordT")
 
@@ -57,11 +58,13 @@ def canonical_ip(text: str) -> str:
     """The one spelling of an IPv4 or IPv6 address; an IPv4-mapped IPv6 address becomes IPv4.
 
     Raises:
-        ValueError: `text` is not an address.
+        ValueError: `text` is not an address, or has a zone ("fe80::1%eth0"): any text, so one host could be many.
 
     >>> canonical_ip("2001:DB8::0:1"), canonical_ip("::ffff:192.0.2.1")
     ('2001:db8::1', '192.0.2.1')
     """
+    if "%" in text:
+        raise ValueError("an address without a zone is required")
     address = ipaddress.ip_address(text)
     mapped = getattr(address, "ipv4_mapped", None)
     return str(mapped or address)
@@ -90,9 +93,9 @@ def decode(
         return decoder.decode(payload)
     except msgspec.ValidationError as failure:
         text = str(failure)
-        if "$.version" in text:
+        if text.endswith("`$.version`"):  # where, not what: the text may quote a value
             reason = "unsupported_version"
-        elif "missing required field" in text:
+        elif text.startswith("Object missing required field"):
             reason = "missing_field"
         else:
             reason = "wrong_value"
@@ -101,8 +104,10 @@ def decode(
         raise error("not_json", str(failure)) from failure
 
 
-def check_time(at: dt.datetime, *, arrived_ms: int, error: Callable[[str, str], InvalidRecord]) -> None:
-    """Event time must lie between 2000 and five minutes ahead of arrival (rule 1).
+def event_time(at: dt.datetime, *, arrived_ms: int, error: Callable[[str, str], InvalidRecord]) -> dt.datetime:
+    """An event time in UTC, between 2000 and five minutes ahead of its arrival (rule 1).
+
+    UTC, because what we write must end in `Z`: Firehose reads no other offset.
 
     Raises:
         InvalidRecord: reason `bad_time` or `ahead_of_arrival`.
@@ -114,11 +119,12 @@ def check_time(at: dt.datetime, *, arrived_ms: int, error: Callable[[str, str], 
         raise error(
             "ahead_of_arrival", f"at most {MAX_AHEAD_MS} ms ahead of arrival, came {ahead_ms} ms: check the clock"
         )
+    return at.astimezone(dt.UTC)
 
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def has_control_characters(text: str) -> bool:
-    """Whether `text` holds control characters, which no identifier may."""
+    """Whether `text` holds control characters."""
     return _CONTROL.search(text) is not None

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from slidr.contract import Currency, Identifier, Instant, Micros, Version, check_time, decode
+from slidr.contract import Currency, Identifier, Instant, Micros, Version, decode, event_time
 from slidr.errors import InvalidPurchase
 
 
@@ -32,13 +32,13 @@ _DECODER: Final = msgspec.json.Decoder(Purchase)
 
 
 def parse_purchase(payload: bytes, *, arrived_ms: int) -> Purchase:
-    """One valid purchase from JSON bytes.
+    """One valid purchase from JSON bytes, its time in UTC.
 
     Raises:
         InvalidPurchase: with `reason` and `detail`; nothing else escapes.
     """
     purchase = decode(payload, _DECODER, InvalidPurchase)
-    check_time(purchase.at, arrived_ms=arrived_ms, error=InvalidPurchase)
+    at = event_time(purchase.at, arrived_ms=arrived_ms, error=InvalidPurchase)
     if purchase.user is None and purchase.session is None and purchase.click_id is None:
         raise InvalidPurchase("missing_field", "one of user, session, click_id is required to attribute an order")
-    return purchase
+    return purchase if at is purchase.at else msgspec.structs.replace(purchase, at=at)

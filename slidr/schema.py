@@ -65,7 +65,7 @@ REJECT_REASONS: Final[Mapping[str, RejectReason]] = {
         at="2999-01-01T00:00:00Z",
     ),
     "bad_time_zone": _reason("`time_zone` is not an IANA name.", time_zone="Mars/Olympus_Mons"),
-    "bad_ip": _reason("`ip` is no IPv4 or IPv6 address. Leave an unknown one out.", ip="unknown"),
+    "bad_ip": _reason("`ip` is no IPv4 or IPv6 address, or has a zone. Leave an unknown one out.", ip="unknown"),
 }
 """Every reason code that a reject can carry. Codes are stable: tools and alarms may match them."""
 
@@ -156,7 +156,8 @@ Contract version {CONTRACT_VERSION}. JSON Schemas: [click](schemas/click-v1.sche
 ## Rules of the wire
 
 - A record is one JSON object in UTF-8, at most {MAX_RECORD_BYTES:,} bytes. One record, one Kinesis record.
-- Times are RFC 3339 with an offset. `at` is event time; the stream stamps arrival itself.
+- Times are RFC 3339 with an offset. `at` is event time; the stream stamps arrival itself. Verdicts and
+  the lake have it in UTC.
 - Money is in millionths of its currency, as an integer.
 - What is absent by nature (no user, no IP in an imported log) is null or left out: a value, not a failure.
 - Partition key: `click_id` for clicks and verdicts, `order_id` for purchases.

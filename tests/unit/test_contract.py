@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,6 +113,15 @@ def test_times_with_any_offset_are_the_same_instant() -> None:
     tokyo = parse_click(click(at="2026-11-23T18:30:00+09:00"), arrived_ms=ARRIVED_MS)
 
     assert epoch_ms(utc.at) == epoch_ms(tokyo.at)
+    assert msgspec.json.encode(tokyo.at) == b'"2026-11-23T09:30:00Z"'  # Firehose reads no other offset
+
+
+def test_time_of_a_purchase_is_kept_in_utc() -> None:
+    payload = b'{"order_id": "o", "user": "u", "at": "2026-11-23T18:30:00+09:00"}'
+
+    parsed = parse_purchase(payload, arrived_ms=ARRIVED_MS)
+
+    assert msgspec.json.encode(parsed.at) == b'"2026-11-23T09:30:00Z"'
 
 
 def test_time_without_an_offset_is_rejected() -> None:
@@ -139,10 +149,26 @@ def test_ip_is_brought_into_one_spelling(spelling: str, canonical: str) -> None:
     assert parse_click(click(ip=spelling), arrived_ms=ARRIVED_MS).ip == canonical
 
 
-@pytest.mark.parametrize("ip", ["", "unknown", "192.0.2", "192.0.2.256", "192.0.2.1:80", "2001:db8::1/64", "fe80::1%"])
+@pytest.mark.parametrize(
+    "ip", ["", "unknown", "192.0.2", "192.0.2.256", "192.0.2.1:80", "2001:db8::1/64", "::1%", "::1%a"]
+)
 def test_what_is_no_address_is_rejected(ip: str) -> None:
     with pytest.raises(InvalidClick, match="bad_ip"):
         parse_click(click(ip=ip), arrived_ms=ARRIVED_MS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"device": "missing required field `at`"}, "wrong_value"),
+        ({"device": "`$.version`"}, "wrong_value"),
+        ({"currency": "EUR\n"}, "wrong_value"),
+        ({"click_id": "c\n"}, "wrong_value"),
+        ({"version": True}, "unsupported_version"),
+    ],
+)
+def test_reason_follows_the_field_and_not_the_words_of_its_value(changes: dict[str, Any], reason: str) -> None:
+    assert reject_reason(click(**changes)) == reason
 
 
 def test_empty_user_agent_is_an_absent_one() -> None:

@@ -109,6 +109,7 @@ def test_archived_click_keeps_no_person_but_joins_by_token() -> None:
 
     archived = json.loads(line(answer))
 
+    assert archived["at"] == "2026-11-23T11:59:30Z"  # Firehose reads no other offset
     assert archived["user_token"] == KEY.token("user", "ada")
     assert archived["ip_token"] == KEY.token("ip", "192.0.2.77")
     assert archived["ip_prefix"] == "192.0.2.0/24"
