@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from training.judgement import Judgement
 
+UNKNOWN: Final = "unknown"
+"""Family of every click of a log whose truth nobody knows."""
 _PERSONAL = {"user": "user_token", "session": "session_token"}
 
 
@@ -44,7 +46,7 @@ def judged(events: Iterable[Event], entries: Iterable[LedgerEntry], *, truth: pl
     clicks, purchases = _frames(events)
     clicks = clicks.join(verdicts, on="click_id", how="semi", maintain_order="left")  # what was rejected is no click
     if truth is None:
-        truth = clicks.select("click_id", pl.lit("unknown").alias("family"), pl.lit(value=False).alias("robot"))
+        truth = clicks.select("click_id", pl.lit(UNKNOWN).alias("family"), pl.lit(value=False).alias("robot"))
     return judge_verdicts(clicks, purchases, truth, verdicts)
 
 

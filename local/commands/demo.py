@@ -26,6 +26,7 @@ from local.demonstration import (
     Run,
     Scale,
     failures,
+    knows_the_truth,
     logged_live,
     run_live,
     simulated_live,
@@ -151,6 +152,7 @@ def _send_live(session: Session, live: Live, scale: Scale, steps: Steps) -> Run:
 def _show(session: Session, run: Run, trained: TrainedRelease, *, seconds: float) -> None:
     """The table that a product manager understands, and what was written where."""
     tally, judgement = run.tally, run.judgement
+    bound = f"bound {_FPR_BOUND:.2%}" if knows_the_truth(judgement) else "no bound: trained on simulated traffic"
     share = {decision: tally.decisions[decision] / max(tally.clicks, 1) for decision in Decision}
     rows = [
         ("clicks sent", f"{run.accounting.records_in:,} (and {run.sent.records[Kind.PURCHASE]:,} purchases)"),
@@ -160,7 +162,7 @@ def _show(session: Session, run: Run, trained: TrainedRelease, *, seconds: float
     rows += [
         ("IVR: clicks found invalid", percent(tally.ivr)),
         ("  of them on a crawler list", f"{tally.listed:,}"),
-        ("FPR: purchasing clicks found invalid", f"{percent(judgement.fpr)}; bound {_FPR_BOUND:.2%}"),
+        ("FPR: purchasing clicks found invalid", f"{percent(judgement.fpr)}; {bound}"),
         (f"robotic coverage (> {ROBOTIC_SESSION_CLICKS} clicks/h)", percent(judgement.coverage)),
         ("billing", f"{tally.not_billable:,} clicks not billed; new advertisers start in observe mode"),
         (f"latency at {PACED_RATE:.0f} clicks/s", latency(run.paced_latency_ms)),
@@ -172,7 +174,7 @@ def _show(session: Session, run: Run, trained: TrainedRelease, *, seconds: float
         ("whole demo", f"{seconds:.0f} s"),
     ]
     console.print(facts("What happened to the clicks", rows))
-    if "unknown" not in judgement.families:
+    if knows_the_truth(judgement):
         _show_families(run)
     written = listing("What was written where", "where", "what", "objects")
     for where, what, count in lake_contents(session):

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
-from local.demonstration import learned_nothing
+from local.demonstration import knows_the_truth, learned_nothing
 from slidr.metrics import Rate
 from training.judgement import Judgement
 
 NOTHING = Rate(count=0, total=0)
 
 
-def any_judgement(*, robots: Rate, people: Rate) -> Judgement:
+def any_judgement(*, robots: Rate, people: Rate, family: str = "slow_regular") -> Judgement:
     return Judgement(
-        ivr=NOTHING, fpr=NOTHING, true_fpr=people, coverage=NOTHING, recall=robots, precision=NOTHING, families={}
-    )
+        ivr=NOTHING, fpr=NOTHING, true_fpr=people, coverage=NOTHING, recall=robots, precision=NOTHING,
+        families={family: robots},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -34,5 +33,7 @@ def test_a_model_learned_nothing_when_robots_are_found_no_more_often_than_people
 
 
 def test_a_log_of_unknown_truth_says_nothing_of_the_model() -> None:
-    assert math.isnan(NOTHING.value)
-    assert not learned_nothing(any_judgement(robots=NOTHING, people=Rate(count=1, total=10)))
+    judgement = any_judgement(robots=NOTHING, people=Rate(count=50, total=100), family="unknown")
+
+    assert not knows_the_truth(judgement)
+    assert not learned_nothing(judgement)
