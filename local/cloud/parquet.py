@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,13 @@ _SIMPLE_TYPES: Mapping[str, Any] = {
     "date": pa.date32(),
     "timestamp": pa.timestamp("ms"),
 }
+
+
+_READABLE_TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d{1,9})?Z|( \d\d:\d\d:\d\d(\.\d{1,9})?)?)")
+"""Times in text that Firehose converts; other offsets than Z it does not.
+
+Source: Amazon Data Firehose developer guide, "Choose the JSON deserializer".
+"""
 
 
 class ConversionFailed(SlidrError):
@@ -148,8 +156,9 @@ def _as_arrow(row: Mapping[str, Any], schema: Any) -> dict[str, Any]:
 def _time_or_value(value: Any, kind: Any) -> Any:
     if not isinstance(value, str) or not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         return value
-    from datetime import UTC, datetime  # noqa: PLC0415 - only such columns need it
+    from datetime import datetime  # noqa: PLC0415 - only such columns need it
 
-    moment = datetime.fromisoformat(value)
-    moment = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    if not _READABLE_TIME.fullmatch(value):
+        raise ValueError(f"a time as the OpenX SerDe reads it is required (...Z, or without an offset), came {value}")
+    moment = datetime.fromisoformat(value).replace(tzinfo=None)
     return moment if pa.types.is_timestamp(kind) else moment.date()

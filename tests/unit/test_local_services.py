@@ -6,6 +6,7 @@ import base64
 import doctest
 import importlib
 import io
+import json
 import string
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +19,7 @@ from local.cloud.alarm_rules import MissingData, Rule, State, next_state
 from local.cloud.embedded_metrics import metrics_in
 from local.cloud.generated_secret import generate_password
 from local.cloud.metric_math import MetricMathUnsupported, evaluate
-from local.cloud.parquet import Column, ConversionFailed, arrow_type, read_document, schema_of, to_parquet
+from local.cloud.parquet import Column, ConversionFailed, arrow_type, fits, read_document, schema_of, to_parquet
 from local.cloud.s3_prefix import PrefixInvalid, evaluate_prefix
 from local.cloud.s3_uri import InvalidS3Uri, split_uri
 from local.cloud.transform import Refused, SourceRecord, Transformed, chunks, transform
@@ -141,7 +142,7 @@ def test_chunks_keep_the_order_and_stay_below_the_limit_unless_one_record_is_lar
 def test_parquet_has_the_types_of_the_table_and_reads_keys_without_case() -> None:
     columns = [Column("At", "timestamp"), Column("scores", "array<double>"), Column("tags", "map<string,int>")]
     rows = [
-        read_document(b'{"AT": "2026-03-04T05:06:07+02:00", "scores": [1], "tags": {"a": 1}, "x": 0}', columns),
+        read_document(b'{"AT": "2026-03-04T03:06:07Z", "scores": [1], "tags": {"a": 1}, "x": 0}', columns),
         read_document(b'{"at": null}', columns),
     ]
 
@@ -149,6 +150,22 @@ def test_parquet_has_the_types_of_the_table_and_reads_keys_without_case() -> Non
 
     assert table.column("At").to_pylist() == [datetime(2026, 3, 4, 3, 6, 7), None]  # noqa: DTZ001 - Hive has no zone
     assert table.column("tags").to_pylist() == [[("a", 1)], None]
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("2026-03-04T05:06:07.123456Z", True),
+        ("2026-03-04 05:06:07.5", True),
+        ("2026-03-04T05:06:07+02:00", False),
+        ("2026-03-04T05:06:07", False),
+        ("soon", False),
+    ],
+)
+def test_parquet_takes_the_times_that_the_service_takes(text: str, read: bool) -> None:
+    columns = [Column("at", "timestamp")]
+    row = read_document(json.dumps({"at": text}).encode(), columns)
+    assert fits(row, schema_of(columns)) is read
 
 
 @pytest.mark.parametrize("data", [b"", b"[1]", b"1", b"\xff", b"{"])
