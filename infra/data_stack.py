@@ -252,6 +252,7 @@ class DataStack(Stack):
             "PurchaseStream": self.purchases.stream_name,
             "VerdictStream": self.verdicts.stream_name,
             "LakeBucket": self.lake.bucket_name,
+            "LakeKey": self.key.key_arn,
             "ReleaseBucket": self.releases.bucket_name,
             "QuarantineBucket": self.quarantine.bucket_name,
             "ControlTable": self.control.table_name,

@@ -27,6 +27,7 @@ from infra.constructs.private_log_group import PrivateLogGroup
 from infra.constructs.private_network import PrivateNetwork
 from infra.constructs.scoring_endpoint import ScoringEndpoint
 from infra.constructs.serving_image import ServingImage
+from infra.constructs.training_role import TrainingRole
 from infra.data_stack import FAILED_DELIVERIES, DataStack
 from infra.settings import Stage
 
@@ -77,6 +78,8 @@ class OnlineStack(Stack):
             key=self.key,
         )
         self.image.grant_pull(self.endpoint.role)
+        self.training_role = TrainingRole(self, "TrainingRole", lake=data.lake, lake_key=data.key)
+        self.image.grant_pull(self.training_role)
         self.score_clicks = self._score_clicks(bundles["score_clicks"])
         archive_code = bundle_code(bundles["prepare_archive"])
         self._archive("ClickArchive", "click", data.clicks, data.click_table, archive_code)
@@ -215,6 +218,7 @@ class OnlineStack(Stack):
             "CacheAddress": self.cache.address,
             "CachePort": self.cache.port,
             "ServingRoleArn": self.endpoint.role.role_arn,
+            "TrainingRoleArn": self.training_role.role_arn,
             "ContainerImage": self.image.uri,
         }.items():
             CfnOutput(self, key, value=value)

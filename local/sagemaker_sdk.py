@@ -41,6 +41,7 @@ class JobPlan:
     instance_type: str
     hyperparameters: Mapping[str, str]
     kms_key: str | None = None
+    """Key of what the job writes; None is S3's own key of the account."""
 
 
 @contextmanager
@@ -88,7 +89,8 @@ def run_training(session: Session, plan: JobPlan, *, on_status: Callable[[str], 
             ),
             hyper_parameters=dict(plan.hyperparameters),
             input_data_config=[Channel(channel_name=CHANNEL, data_source=DataSource(s3_data_source=source))],
-            output_data_config=OutputDataConfig(s3_output_path=plan.output_uri),
+            output_data_config=OutputDataConfig(s3_output_path=plan.output_uri, kms_key_id=plan.kms_key),
+            enable_network_isolation=True,  # the service brings the data; training itself calls nobody
             resource_config=ResourceConfig(instance_type=plan.instance_type, instance_count=1, volume_size_in_gb=30),
             stopping_condition=StoppingCondition(max_runtime_in_seconds=3 * 3_600),
             region=session.region_name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +32,7 @@ class Outputs:
     purchase_stream: str
     verdict_stream: str
     lake_bucket: str
+    lake_key: str
     release_bucket: str
     quarantine_bucket: str
     control_table: str
@@ -41,9 +42,8 @@ class Outputs:
     score_clicks_function: str
     endpoint_name: str
     serving_role_arn: str
+    training_role_arn: str
     container_image: str
-    training_role_arn: str = ""
-    """Role of training jobs, where the stacks have one apart; else the endpoint's."""
 
     @classmethod
     def of(cls, values: Mapping[str, str], *, stage: str) -> Outputs:
@@ -53,14 +53,13 @@ class Outputs:
             StageNotDeployed: one is missing.
         """
         names = {field.name: _output_name(field.name) for field in fields(cls)}
-        optional = {_output_name(field.name) for field in fields(cls) if field.default is not MISSING}
-        missing = sorted(name for name in names.values() if name not in values and name not in optional)
+        missing = sorted(output for output in names.values() if output not in values)
         if missing:
             raise StageNotDeployed(
                 f"the stacks of stage {stage} must have the outputs {', '.join(missing)}, they are missing. "
                 f"Deploy this commit's stacks: {_how_to_deploy(stage)}"
             )
-        return cls(**{name: values[output] for name, output in names.items() if output in values})
+        return cls(**{name: values[output] for name, output in names.items()})
 
 
 def _output_name(field: str) -> str:

@@ -122,11 +122,12 @@ def train_release(
     plan = JobPlan(
         name=run,
         image=outputs.container_image,
-        role_arn=outputs.training_role_arn or outputs.serving_role_arn,
+        role_arn=outputs.training_role_arn,
         dataset_uri=dataset.uri,
         output_uri=f"s3://{outputs.lake_bucket}/training/{run}/output/",
         instance_type=instance_type,
         hyperparameters={"commit": commit(), **hyperparameters},
+        kms_key=outputs.lake_key,
     )
     artifact_uri = run_training(session, plan, on_status=on_status)
     on_status("publishing")

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import local.commands.redrive
 from local.cli import app
 from local.release_bucket import fetch_release, publish_release, published_releases
+from local.sagemaker_sdk import JobPlan, run_training
 from local.session import Outputs, Session, StageNotDeployed
 from slidr.errors import ReleaseConflict, ReleaseInvalid
 
@@ -21,9 +22,10 @@ pytestmark = pytest.mark.aws
 REGION = "us-east-1"
 OUTPUTS = Outputs(
     click_stream="clicks", purchase_stream="purchases", verdict_stream="verdicts", lake_bucket="the-lake",
-    release_bucket="the-releases", quarantine_bucket="the-quarantine", control_table="control",
+    lake_key="the-key", release_bucket="the-releases", quarantine_bucket="the-quarantine", control_table="control",
     profile_table="profiles", undecided_queue_url="queue", pseudonym_secret="secret",  # noqa: S106 - a name
-    score_clicks_function="score-clicks", endpoint_name="slidr-dev", serving_role_arn="role", container_image="image",
+    score_clicks_function="score-clicks", endpoint_name="slidr-dev", serving_role_arn="role", training_role_arn="role",
+    container_image="image",
 )  # fmt: skip
 
 
@@ -100,7 +102,7 @@ def test_sends_simulated_days_one_after_another(stage: Session) -> None:
         assert code == 0, text
     ids = [json.loads(record)["click_id"] for record in records_of(stage, stage.outputs.click_stream)]
     assert len(ids) == len(set(ids)) == 40
-    assert {click_id.split("-")[1] for click_id in ids} == {"8", "9"}
+    assert {click_id.split("-")[1] for click_id in ids} == {"11", "12"}
 
 
 def any_verdict(click_id: str, *, decided: int, decision: str = "VALID", **more: Any) -> bytes:
@@ -298,3 +300,21 @@ def test_names_what_is_published_when_a_release_is_not(stage: Session, bundle: P
 def test_says_how_to_deploy_a_stage_that_is_not(aws: Any, credentials: None) -> None:
     with pytest.raises(StageNotDeployed, match="cdk deploy --all -c stage=nowhere"):
         _ = Session(stage="nowhere", region=REGION).outputs
+
+
+def test_a_training_job_runs_as_the_training_role_isolated_and_writes_under_our_key(stage: Session) -> None:
+    role = "arn:aws:iam::123456789012:role/training"
+    key = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    plan = JobPlan(
+        name="slidr-1",
+        image="123456789012.dkr.ecr.us-east-1.amazonaws.com/slidr:1",
+        role_arn=role,
+        dataset_uri="s3://the-lake/training/slidr-1/dataset/",
+        output_uri="s3://the-lake/training/slidr-1/output/",
+        instance_type="ml.c7i.2xlarge",
+        hyperparameters={"seed": "7"},
+        kms_key=key,
+    )
+    run_training(stage, plan)
+    job = stage.client("sagemaker").describe_training_job(TrainingJobName="slidr-1")
+    assert (job["RoleArn"], job["EnableNetworkIsolation"], job["OutputDataConfig"]["KmsKeyId"]) == (role, True, key)

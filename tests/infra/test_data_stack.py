@@ -154,6 +154,7 @@ def test_outputs_are_the_ones_the_command_line_reads(prod: Synthesised) -> None:
         "PurchaseStream",
         "VerdictStream",
         "LakeBucket",
+        "LakeKey",
         "ReleaseBucket",
         "QuarantineBucket",
         "ControlTable",

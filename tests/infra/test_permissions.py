@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.infra.conftest import Synthesised
@@ -47,7 +48,7 @@ def actions_of(stage: Synthesised, policy: str, service: str) -> set[str]:
         for name, statement in stage.statements()
         if name.startswith(policy)
         for action in listed(statement["Action"])
-        if action.startswith(f"{service}:")
+        if action.startswith(service)
     }
 
 
@@ -60,6 +61,26 @@ def test_the_scoring_function_can_neither_read_nor_delete_raw_records(prod: Synt
 def test_the_scoring_function_cannot_change_the_pointer_or_a_profile(prod: Synthesised) -> None:
     forbidden = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"}
     assert actions_of(prod, "ScoreClicksRole", "dynamodb") & forbidden == set()
+
+
+def test_training_jobs_reach_the_lakes_training_data_the_image_and_their_logs_alone(prod: Synthesised) -> None:
+    statements = [statement for name, statement in prod.statements() if name.startswith("TrainingRole")]
+    objects = {
+        action: json.dumps(statement["Resource"])
+        for statement in statements
+        for action in listed(statement["Action"])
+        if action in {"s3:GetObject", "s3:PutObject"}
+    }
+    assert set(objects) == {"s3:GetObject", "s3:PutObject"}
+    assert all("Lake" in resource and "/training/*" in resource for resource in objects.values())
+    assert actions_of(prod, "TrainingRole", "s3") == {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
+    assert actions_of(prod, "TrainingRole", "kms") == {"kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"}
+    assert "ecr:BatchGetImage" in actions_of(prod, "TrainingRole", "ecr")
+    (logs,) = [statement["Resource"] for statement in statements if "logs:PutLogEvents" in listed(statement["Action"])]
+    assert "/aws/sagemaker/TrainingJobs:*" in json.dumps(logs)
+    assert {service.partition(":")[0] for service in actions_of(prod, "TrainingRole", "")} == {
+        "cloudwatch", "ecr", "kms", "logs", "s3",
+    }  # fmt: skip
 
 
 def test_nothing_online_deletes_objects(prod: Synthesised) -> None:

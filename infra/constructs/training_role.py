@@ -1,0 +1,24 @@
+"""The role of training jobs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from infra.constructs.private_bucket import PrivateBucket
+from infra.constructs.sagemaker_role import SageMakerRole
+
+TRAINING: Final = "training/"
+"""Prefix of the lake with the datasets that jobs read and the models that they write."""
+
+
+class TrainingRole(SageMakerRole):
+    """What SageMaker does for `slidr train`: fetch a dataset, store what the job made. It cannot publish a release."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, lake: PrivateBucket, lake_key: kms.IKey) -> None:
+        super().__init__(scope, construct_id, log_group="/aws/sagemaker/TrainingJobs")
+        lake.grant_get(self, prefix=TRAINING)
+        lake.grant_add(self, prefix=TRAINING)
+        lake_key.grant(self, "kms:Encrypt")  # asked for where the job's output names a key
