@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import platform
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -94,6 +95,10 @@ class EndpointSettings:
 
     instance_type: str = "ml.g5.xlarge"
     """GPU by default. `ml.c7i.xlarge` (or any CPU type) serves the same image on the CPU."""
+    gpu_ami: str = "al2023-ami-sagemaker-inference-gpu-4-1"
+    """NVIDIA driver of a GPU type's host, by SageMaker's InferenceAmiVersion: this one has driver 580 for CUDA 13.
+    Unset, the service takes one for CUDA 11.4 on ml.g5, which our torch
+    cannot use. Empty: the service's choice."""
     min_instances: int = 2
     max_instances: int = 8
     """Equal to `min_instances`: no autoscaling."""
@@ -120,6 +125,15 @@ class EndpointSettings:
             )
 
     @property
+    def has_nvidia_gpu(self) -> bool:
+        """Whether the instance type has an NVIDIA GPU.
+
+        >>> EndpointSettings().has_nvidia_gpu, EndpointSettings(instance_type="ml.c7g.xlarge").has_nvidia_gpu
+        (True, False)
+        """
+        return re.match(r"ml\.[gp]\d", self.instance_type) is not None
+
+    @property
     def autoscaled(self) -> bool:
         """Whether the endpoint may change its instance count."""
         return self.max_instances > self.min_instances
@@ -140,7 +154,8 @@ class FunctionSettings:
     archive_timeout_s: int = 120
     archive_concurrency: int = 50
     batch_size: int = 500
-    batching_window_s: int = 1
+    batching_window_s: int = 0
+    """Wait so long for a batch to fill. None: the service looks at each shard once a second, which gathers enough."""
     parallelisation: int = 2
     """Batches of one shard at the same time. Counters do not depend on order (rule 1), so any number is right."""
     retry_attempts: int = 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aws_cdk import CfnUpdatePolicy
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticache as elasticache
 from aws_cdk import aws_kms as kms
@@ -71,6 +72,9 @@ class CounterCache(Construct):
             snapshot_retention_limit=0,
             transit_encryption_enabled=settings.tls,
         )
+        if settings.cluster_mode:
+            # Without it CloudFormation replaces the group, and so drops every counter, when the shards change.
+            self.replication_group.cfn_options.update_policy = CfnUpdatePolicy(use_online_resharding=True)
         nag.acknowledge(
             self.replication_group,
             nag.nist("ElastiCacheRedisClusterAutomaticBackup"),

@@ -66,6 +66,7 @@ class ScoringEndpoint(Construct):
             kms_key_id=key.key_arn,  # local NVMe of GPU instances is encrypted in hardware besides
             production_variants=[
                 sagemaker.CfnEndpointConfig.ProductionVariantProperty(
+                    inference_ami_version=(settings.gpu_ami or None) if settings.has_nvidia_gpu else None,
                     container_startup_health_check_timeout_in_seconds=settings.startup_timeout_s,
                     initial_instance_count=settings.min_instances,
                     initial_variant_weight=1.0,
@@ -80,6 +81,8 @@ class ScoringEndpoint(Construct):
             "Endpoint",
             endpoint_config_name=config.attr_endpoint_config_name,
             endpoint_name=self.name,
+            # An update under load keeps the instances that autoscaling has added.
+            retain_all_variant_properties=True if settings.autoscaled else None,
         )
         if settings.autoscaled:
             self._autoscale(stage)

@@ -151,6 +151,32 @@ def test_serves_on_two_gpu_instances_and_scales(prod: Synthesised) -> None:
     assert metric == "SageMakerVariantInvocationsPerInstance"
 
 
+def test_a_gpu_host_has_a_driver_that_our_torch_can_use_and_a_cpu_host_none(
+    prod: Synthesised, synthesise: Callable[..., Synthesised]
+) -> None:
+    # The service's own choice for ml.g5 is driver 470, CUDA 11.4.
+    def ami(stage: Synthesised) -> str | None:
+        (variant,) = stage.online.named("AWS::SageMaker::EndpointConfig", "Scoring")["Properties"]["ProductionVariants"]
+        return variant.get("InferenceAmiVersion")  # type: ignore[no-any-return]
+
+    assert ami(prod) == "al2023-ami-sagemaker-inference-gpu-4-1"
+    assert ami(synthesise("dev")) is None
+
+
+def test_an_update_keeps_the_instances_that_autoscaling_added(prod: Synthesised) -> None:
+    endpoint = prod.online.named("AWS::SageMaker::Endpoint", "Scoring")["Properties"]
+    assert endpoint["RetainAllVariantProperties"] is True
+
+
+def test_more_shards_do_not_replace_the_cache(prod: Synthesised) -> None:
+    cache = prod.online.named("AWS::ElastiCache::ReplicationGroup", "Cache")
+    assert cache["UpdatePolicy"] == {"UseOnlineResharding": True}
+
+
+def test_a_click_does_not_wait_for_others(prod: Synthesised, local: Synthesised) -> None:
+    assert {mapping(stage)["MaximumBatchingWindowInSeconds"] for stage in (prod, local)} == {0}
+
+
 def test_the_serving_container_is_isolated_and_starts_without_a_release(prod: Synthesised) -> None:
     model = prod.online.named("AWS::SageMaker::Model", "Scoring")["Properties"]
     assert model["EnableNetworkIsolation"] is True
@@ -218,6 +244,7 @@ def test_outputs_are_the_ones_the_command_line_reads(prod: Synthesised) -> None:
         "CacheAddress",
         "CachePort",
         "ServingRoleArn",
+        "TrainingRoleArn",
         "ContainerImage",
     }
 
