@@ -23,6 +23,8 @@ BATCH: Final = 100
 """The service's limit of one BatchGetItem call."""
 _THREADS: Final = 4
 _DAY_S: Final = 86_400.0
+_MOST: Final = 1e12
+"""Of any number in a profile: exact enough in float32, and far from its limits."""
 
 Profile = tuple[float, float, float]
 """Clicks a day, users a day (NaN for a user), first seen in epoch seconds."""
@@ -109,12 +111,13 @@ class Profiles:
                 missing.append(key)
         if not missing:
             return found, ""
+        raised: list[str] = []
         batches = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
         if len(batches) == 1:
-            answers = [self._fetch(batches[0])]
+            answers = [self._fetch(batches[0], raised)]
         else:
             with ThreadPoolExecutor(max_workers=min(_THREADS, len(batches))) as pool:
-                answers = list(pool.map(self._fetch, batches))
+                answers = list(pool.map(lambda batch: self._fetch(batch, raised), batches))
         for profiles, _ in answers:
             found.update(profiles)
             for key, profile in profiles.items():
@@ -124,18 +127,24 @@ class Profiles:
             del self._kept[next(iter(self._kept))]
         return found, next((error for _, error in answers if error), "")
 
-    def _fetch(self, keys: Sequence[str]) -> tuple[dict[str, Profile], str]:
-        """Up to 100 keys: those read (ABSENT where there is no item), and an error if some were not."""
+    def _fetch(self, keys: Sequence[str], raised: list[str]) -> tuple[dict[str, Profile], str]:
+        """Up to 100 keys: those read (ABSENT where there is no item), and an error if some were not.
+
+        What a call raises goes into `raised`, and no call is begun after it: it would only wait as long.
+        """
         found: dict[str, Profile] = {}
         pending = list(keys)
         error = ""
         for _ in self._attempts:
+            if raised:
+                return found, raised[0]
             try:
                 answer = self._client.batch_get_item(
                     RequestItems={self._table: {"Keys": [{"key": {"S": key}} for key in pending]}}
                 )
-            except (ClientError, BotoCoreError) as failure:
-                return found, str(failure)  # the client has retried already
+            except (ClientError, BotoCoreError) as failure:  # the client has retried already
+                raised.append(str(failure))
+                return found, raised[0]
             unread = answer.get("UnprocessedKeys", {}).get(self._table)
             pending = [str(item["key"]["S"]) for item in unread["Keys"]] if unread else []
             found.update(dict.fromkeys(set(keys) - set(pending) - found.keys(), ABSENT))
@@ -145,7 +154,9 @@ class Profiles:
                     found[key] = self._profile(item)
                 except (KeyError, ValueError) as failure:
                     del found[key]
-                    error = f"a profile with clicks_per_day, first_seen (numbers) is required, however: {failure!r}"
+                    error = (
+                        f"a profile with clicks_per_day, first_seen (numbers from 0) is required, however: {failure!r}"
+                    )
             if not pending:
                 return found, error
         return found, f"{len(pending)} keys stayed unprocessed"
@@ -153,7 +164,7 @@ class Profiles:
     def _profile(self, item: Mapping[str, Any]) -> Profile:
         def number(name: str) -> float:
             value = float(item[name]["N"])
-            if not math.isfinite(value):
+            if not 0 <= value <= _MOST:  # nor NaN: one absurd value must not make a whole batch's matrix unfit
                 raise ValueError(f"{name}={value}")
             return value
 

@@ -65,25 +65,33 @@ class UndecidedQueue:
         ) from failure
 
     def _send(self, bodies: Sequence[str], pending: Sequence[int]) -> tuple[list[int], Exception | None]:
-        """One attempt: the indexes that were refused, and an error where one was raised."""
+        """One attempt: the indexes that were refused, and an error where one was raised; after it no call is begun."""
+        raised: list[Exception] = []
+
+        def send(batch: Sequence[int]) -> list[int]:
+            if raised:
+                return list(batch)
+            try:
+                return self._send_batch(bodies, batch)
+            except (ClientError, BotoCoreError) as failure:
+                raised.append(failure)
+                return list(batch)
+
         batches = [pending[start : start + BATCH] for start in range(0, len(pending), BATCH)]
         if len(batches) <= 1:
-            answers = [self._send_batch(bodies, batch) for batch in batches]
+            answers = [send(batch) for batch in batches]
         else:
             with ThreadPoolExecutor(max_workers=min(_THREADS, len(batches))) as pool:
-                answers = list(pool.map(lambda batch: self._send_batch(bodies, batch), batches))
-        refused = [index for indexes, _ in answers for index in indexes]
-        return refused, next((cause for _, cause in answers if cause is not None), None)
+                answers = list(pool.map(send, batches))
+        return [index for refused in answers for index in refused], raised[0] if raised else None
 
-    def _send_batch(self, bodies: Sequence[str], batch: Sequence[int]) -> tuple[list[int], Exception | None]:
+    def _send_batch(self, bodies: Sequence[str], batch: Sequence[int]) -> list[int]:
+        """One call: the indexes that the queue refused."""
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
             {"Id": str(index), "MessageBody": bodies[index]} for index in batch
         ]
-        try:
-            answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
-        except (ClientError, BotoCoreError) as failure:
-            return list(batch), failure
-        return [int(entry["Id"]) for entry in answer.get("Failed", [])], None
+        answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+        return [int(entry["Id"]) for entry in answer.get("Failed", [])]
 
 
 def _body(click: UndecidedClick) -> str:

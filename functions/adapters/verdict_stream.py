@@ -41,14 +41,15 @@ class VerdictStream:
         error = ""
         for _ in self._attempts:
             refused: list[int] = []
-            for chunk in _chunks(entries, pending):
+            for sent, chunk in enumerate(chunks := list(_chunks(entries, pending))):
                 records = [{"PartitionKey": entries[index][0], "Data": entries[index][1]} for index in chunk]
                 try:
                     answer = self._client.put_records(StreamName=self._stream, Records=records)  # type: ignore[arg-type]
                 except (ClientError, BotoCoreError) as failure:
-                    refused += chunk
+                    # The rest would only wait as long for the same answer.
+                    refused += (index for unsent in chunks[sent:] for index in unsent)
                     cause, error = failure, str(failure)
-                    continue
+                    break
                 for index, result in zip(chunk, answer["Records"], strict=True):
                     if result.get("ErrorCode"):
                         refused.append(index)

@@ -20,12 +20,8 @@ from functions.adapters.serving_state import ServingStateReader
 from functions.adapters.undecided_queue import UndecidedQueue
 from functions.adapters.verdict_stream import VerdictStream
 from functions.score_clicks.services import Services
-from functions.score_clicks.settings import Settings
+from functions.score_clicks.settings import READ_ATTEMPTS, Settings
 from slidr.givt import packaged_crawlers
-
-CONNECT_TIMEOUT_S = 1.0
-STORE_TIMEOUT_S = 5.0
-"""Of one request that makes an outcome durable; on failure the stream delivers again."""
 
 
 def open_services(settings: Settings) -> Services:
@@ -35,8 +31,18 @@ def open_services(settings: Settings) -> Services:
         SecretUnavailable: no pseudonym key, no batch: the invocation fails and the stream retries it.
     """
     session = boto3.session.Session()
-    store = _config(STORE_TIMEOUT_S)
-    dynamodb = session.client("dynamodb", config=_config(settings.profile_timeout_ms / 1000))
+
+    def waiting(read_timeout_ms: int, *, attempts: int) -> Config:
+        return Config(
+            connect_timeout=settings.connect_timeout_ms / 1000,
+            read_timeout=read_timeout_ms / 1000,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            tcp_keepalive=True,
+        )
+
+    store = waiting(settings.store_timeout_ms, attempts=READ_ATTEMPTS)
+    once = waiting(settings.store_timeout_ms, attempts=1)
+    dynamodb = session.client("dynamodb", config=waiting(settings.profile_timeout_ms, attempts=READ_ATTEMPTS))
     s3 = session.client("s3", config=store)
     secrets = Secrets(session.client("secretsmanager", config=store))
     publishing = Attempts(deadline_s=settings.publish_deadline_ms / 1000)
@@ -74,22 +80,11 @@ def open_services(settings: Settings) -> Services:
             breaker=CircuitBreaker(fail_max=settings.breaker_failures, reset_timeout=settings.breaker_reset_ms / 1000),
         ),
         releases=ReleaseStore(s3, settings.release_bucket),
-        verdicts=VerdictStream(session.client("kinesis", config=store), settings.verdict_stream, attempts=publishing),
-        undecided=UndecidedQueue(
-            session.client("sqs", config=store), settings.undecided_queue_url, attempts=publishing
-        ),
+        verdicts=VerdictStream(session.client("kinesis", config=once), settings.verdict_stream, attempts=publishing),
+        undecided=UndecidedQueue(session.client("sqs", config=once), settings.undecided_queue_url, attempts=publishing),
         rejects=RejectStore(s3, settings.quarantine_bucket),
         now=lambda: dt.datetime.now(dt.UTC),
     )
     gc.collect()
     gc.freeze()  # a full collection over all that was just made would stall a batch for nothing
     return services
-
-
-def _config(read_timeout_s: float) -> Config:
-    return Config(
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=read_timeout_s,
-        retries={"mode": "standard", "total_max_attempts": 3},
-        tcp_keepalive=True,
-    )

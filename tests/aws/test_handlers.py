@@ -71,9 +71,12 @@ class DeployedSession:
 
     def __init__(self, session: Any) -> None:
         self.runtime = FakeRuntime()
+        self.configs: dict[str, Any] = {}
         self._session = session
 
     def client(self, name: str, **options: Any) -> Any:
+        if "config" in options:
+            self.configs[name] = options["config"]
         return self.runtime if name == "sagemaker-runtime" else self._session.client(name, **options)
 
 
@@ -209,6 +212,24 @@ def test_names_the_record_to_resume_from_when_verdicts_cannot_be_published(deplo
 
     assert answer == {"batchItemFailures": [{"itemIdentifier": "1"}]}
     assert [reject.sequence for reject in stored_rejects(deployed)] == ["0"]
+
+
+def test_clients_wait_as_long_as_the_settings_say(deployed: Any) -> None:
+    score_clicks.handler(click_event(CLICK), Context())
+
+    waits = {
+        name: (config.connect_timeout, config.read_timeout, config.retries["total_max_attempts"])
+        for name, config in deployed.configs.items()
+    }
+    read, publish = (1.0, 5.0, 2), (1.0, 5.0, 1)
+    assert waits == {
+        "dynamodb": (1.0, 1.0, 2),
+        "s3": read,
+        "secretsmanager": read,
+        "kinesis": publish,
+        "sqs": publish,
+        "sagemaker-runtime": (0.5, 2.0, 2),
+    }
 
 
 @pytest.mark.filterwarnings("ignore:No application metrics to publish")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,33 @@ def test_a_failed_call_fails_only_the_clicks_of_its_keys(table: Any) -> None:
     assert rows.failed.tolist() == [False] * 100 + [True]
     assert rows.matrix[0, 0] == 1
     assert "timeout" in rows.error
+
+
+def test_silent_table_is_waited_for_once_and_not_for_every_call() -> None:
+    class Silent:
+        calls = 0
+
+        def batch_get_item(self, **request: Any) -> Any:
+            self.calls += 1
+            time.sleep(0.02)
+            raise ReadTimeoutError(endpoint_url="https://dynamodb")
+
+    client = Silent()
+    rows = reader(client).read(ips(*(f"1.{i}" for i in range(1_500))), at_ms=at(1_500))
+
+    assert rows.failed.all()
+    assert client.calls <= 4  # those that were under way
+
+
+@pytest.mark.parametrize("absurd", [1e39, -1.0])
+def test_absurd_number_fails_only_its_clicks(table: Any, absurd: float) -> None:
+    put(table, "ip#1.a", clicks_per_day=absurd, users_per_day=1, first_seen=0)
+    put(table, "ip#1.b", clicks_per_day=1, users_per_day=1, first_seen=0)
+
+    rows = reader(table).read(ips("1.a", "1.b"), at_ms=at(2))
+
+    assert rows.failed.tolist() == [True, False]
+    assert np.isfinite(rows.matrix[1, :3]).all()
 
 
 def test_profiles_and_their_absence_are_kept_for_a_while(table: Any) -> None:

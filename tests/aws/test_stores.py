@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
+import time
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from functions.adapters.attempts import Attempts
 from functions.adapters.reject_store import Reject, RejectStore, read_rejects
@@ -168,6 +170,23 @@ def test_names_the_first_click_that_was_not_queued() -> None:
         UndecidedQueue(sqs, "url", attempts=ONCE).send([any_undecided(f"c-{i}") for i in range(30)])  # type: ignore[arg-type]
 
     assert failure.value.first_failed == 13
+
+
+def test_silent_queue_is_waited_for_once_and_not_for_every_call() -> None:
+    class Silent:
+        calls = 0
+
+        def send_message_batch(self, **request: Any) -> Any:
+            self.calls += 1
+            time.sleep(0.02)
+            raise ReadTimeoutError(endpoint_url="https://sqs")
+
+    sqs: Any = Silent()
+    with pytest.raises(PublishFailed, match="500 were not") as failure:
+        UndecidedQueue(sqs, "url", attempts=ONCE).send([any_undecided(f"c-{i}") for i in range(500)])
+
+    assert failure.value.first_failed == 0
+    assert sqs.calls <= 8  # those that were under way
 
 
 def test_queue_that_is_gone_fails_from_the_first_click(aws: Any) -> None:

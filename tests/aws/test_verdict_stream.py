@@ -117,6 +117,17 @@ def test_sends_a_chunk_again_after_a_lost_connection() -> None:
     assert kinesis.calls == [["a"], ["a"]]
 
 
+def test_lost_connection_is_waited_for_once_an_attempt() -> None:
+    kinesis = StubbedKinesis((), ConnectionClosedError(endpoint_url="https://kinesis"))
+
+    VerdictStream(kinesis, "verdicts", attempts=patient([])).publish(  # type: ignore[arg-type]
+        [any_verdict(str(i)) for i in range(1_501)]
+    )
+
+    assert [len(call) for call in kinesis.calls] == [500, 500, 500, 500, 1]
+    assert kinesis.calls[2] == kinesis.calls[1]
+
+
 def test_a_call_holds_at_most_500_records() -> None:
     kinesis = StubbedKinesis()
 

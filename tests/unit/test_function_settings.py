@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +53,32 @@ def test_archive_environment_gives_the_settings_back() -> None:
         pseudonym_secret_id="key",  # noqa: S106 - a name
     )
     assert ArchiveSettings.from_environment(settings.to_environment()) == settings
+
+
+def test_longest_batch_adds_up_every_wait() -> None:
+    quick = any_settings(
+        connect_timeout_ms=0,
+        store_timeout_ms=0,
+        profile_timeout_ms=0,
+        cache_timeout_ms=0,
+        endpoint_connect_timeout_ms=0,
+        endpoint_read_timeout_ms=0,
+        endpoint_attempts=1,
+        publish_deadline_ms=0,
+    )
+    pauses_s = 6  # before the second try of each of six reads
+    assert quick.longest_batch_s == pauses_s
+    for name, times in {
+        "connect_timeout_ms": 2 * 6 + 2,
+        "store_timeout_ms": 2 * 4 + 2,
+        "profile_timeout_ms": 2 * 2 + 1,
+        "cache_timeout_ms": 10,
+        "endpoint_connect_timeout_ms": 1,
+        "endpoint_read_timeout_ms": 1,
+        "publish_deadline_ms": 2,
+    }.items():
+        assert dataclasses.replace(quick, **{name: 1_000}).longest_batch_s == pauses_s + times
+    assert dataclasses.replace(quick, endpoint_attempts=4).longest_batch_s == pauses_s + 1 + 2 + 4
 
 
 def test_names_the_missing_variable() -> None:
