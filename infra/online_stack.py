@@ -29,7 +29,7 @@ from infra.constructs.scoring_endpoint import ScoringEndpoint
 from infra.constructs.serving_image import ServingImage
 from infra.constructs.training_role import TrainingRole
 from infra.data_stack import FAILED_DELIVERIES, DataStack
-from infra.settings import Stage
+from infra.settings import Stage, StageInvalid
 
 REJECTS: Final = "rejects/"
 """Prefix of the quarantine bucket where functions put records that break their contract."""
@@ -114,6 +114,27 @@ class OnlineStack(Stack):
 
     def _score_clicks(self, directory: Path) -> BundledFunction:
         data, settings = self.data, self.stage.functions
+        scoring = ScoreSettings(
+            stage=self.stage.name,
+            verdict_stream=data.verdicts.stream_name,
+            quarantine_bucket=data.quarantine.bucket_name,
+            undecided_queue_url=data.undecided.queue_url,
+            control_table=data.control.table_name,
+            profile_table=data.profiles.table_name,
+            release_bucket=data.releases.bucket_name,
+            endpoint_name=self.endpoint.name,
+            cache_host=self.cache.address,
+            cache_port=cast("int", self.cache.port),  # a CloudFormation token: text until it is deployed
+            cache_tls=self.stage.cache.tls,
+            cache_cluster=self.stage.cache.cluster_mode,
+            cache_secret_id=self.cache.auth_secret.secret_arn if self.cache.auth_secret else None,
+            pseudonym_secret_id=data.pseudonym_secret.secret_arn,
+        )
+        if settings.score_timeout_s <= scoring.longest_batch_s:
+            raise StageInvalid(
+                f"functions.score_timeout_s must be over {scoring.longest_batch_s:.0f}, what a batch may wait for its "
+                f"services, came {settings.score_timeout_s}; raise it, or shorten the function's own timeouts"
+            )
         scorer = BundledFunction(
             self,
             "ScoreClicks",
@@ -121,22 +142,7 @@ class OnlineStack(Stack):
             code=bundle_code(directory),
             handler="functions.score_clicks.handler.handler",
             description="Clicks to verdicts, one batch at a time",
-            environment=ScoreSettings(
-                stage=self.stage.name,
-                verdict_stream=data.verdicts.stream_name,
-                quarantine_bucket=data.quarantine.bucket_name,
-                undecided_queue_url=data.undecided.queue_url,
-                control_table=data.control.table_name,
-                profile_table=data.profiles.table_name,
-                release_bucket=data.releases.bucket_name,
-                endpoint_name=self.endpoint.name,
-                cache_host=self.cache.address,
-                cache_port=cast("int", self.cache.port),  # a CloudFormation token: text until it is deployed
-                cache_tls=self.stage.cache.tls,
-                cache_cluster=self.stage.cache.cluster_mode,
-                cache_secret_id=self.cache.auth_secret.secret_arn if self.cache.auth_secret else None,
-                pseudonym_secret_id=data.pseudonym_secret.secret_arn,
-            ).to_environment(),
+            environment=scoring.to_environment(),
             memory_mb=settings.score_memory_mb,
             timeout_s=settings.score_timeout_s,
             concurrency=settings.score_concurrency,

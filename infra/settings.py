@@ -147,7 +147,8 @@ class FunctionSettings:
     python: str = "3.13"
     score_memory_mb: int = 1_769
     """1,769 MB is where Lambda gives one whole vCPU."""
-    score_timeout_s: int = 60
+    score_timeout_s: int = 180
+    """Longer than all waits of a batch when every service falls silent (`longest_batch_s` of the function)."""
     score_concurrency: int = 100
     """Reserved; at least shards x parallelisation. It also caps the connections to the cache."""
     archive_memory_mb: int = 1_024

@@ -10,6 +10,7 @@ import pytest
 from functions.prepare_archive.settings import Settings as ArchiveSettings
 from functions.score_clicks.settings import Settings as ScoreSettings
 from infra.constructs.serving_image import DOCKERFILE
+from infra.settings import StageInvalid
 from tests.infra.conftest import Synthesised
 
 INTERNET = (
@@ -108,6 +109,11 @@ def test_functions_read_back_the_settings_that_were_deployed(prod: Synthesised) 
         for name in ("Click", "Purchase", "Verdict")
     ]
     assert kinds == ["click", "purchase", "verdict"]
+
+
+def test_a_batch_is_not_cut_off_while_it_waits_for_its_services(synthesise: Callable[..., Synthesised]) -> None:
+    with pytest.raises(StageInvalid, match="score_timeout_s must be over 121"):
+        synthesise("prod", **{"functions.score_timeout_s": "121"})
 
 
 def test_the_cache_is_encrypted_asks_for_a_token_and_survives_a_zone(prod: Synthesised) -> None:
