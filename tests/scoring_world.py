@@ -126,6 +126,7 @@ class FakeProfiles:
 class FakeServingState:
     state: ServingState
     failure: SlidrError | None = None
+    error: str = ""
 
     def current(self) -> ServingState:
         if self.failure:

@@ -112,10 +112,13 @@ def judge(enriched: Enriched, *, arrived_ms: Sequence[int], decided_at: dt.datet
 def _serving_state(services: Services, problems: list[str]) -> ServingState:
     """Pointer and policy; where there are none, no release and observe mode."""
     try:
-        return services.serving_state.current()
+        state = services.serving_state.current()
     except ServingStateUnavailable as failure:
         problems.append(f"serving_state_unavailable: {failure}")
         return ServingState(pointer=Pointer(), policy=Policy())
+    if services.serving_state.error:
+        problems.append(f"serving_state_stale: {services.serving_state.error}; the last known one serves")
+    return state
 
 
 def _scores(

@@ -86,6 +86,15 @@ def test_leaves_clicks_undecided_and_billed_when_the_serving_state_is_unreadable
     )
 
 
+def test_decides_by_the_last_known_pointer_and_says_that_it_is_old(world: World) -> None:
+    world.serving_state.error = "the control table must be readable"
+
+    outcome = world.score(any_robot())
+
+    assert world.verdicts.kept[0].decision is Decision.INVALID
+    assert [problem.partition(":")[0] for problem in outcome.problems] == ["serving_state_stale"]
+
+
 @pytest.mark.parametrize("failure", [ReleaseUnavailable("gone"), ReleaseInvalid("changed")])
 def test_leaves_clicks_undecided_when_the_release_that_scored_is_unusable(world: World, failure: SlidrError) -> None:
     world.releases.failure = failure
