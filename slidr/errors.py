@@ -39,10 +39,6 @@ class CountersUnavailable(DependencyUnavailable):
     """The counter cache did not answer in time."""
 
 
-class ProfilesUnavailable(DependencyUnavailable):
-    """The profile table did not answer in time."""
-
-
 class ScoringUnavailable(DependencyUnavailable):
     """The endpoint did not score in time, or its circuit is open."""
 
@@ -68,7 +64,3 @@ class ReleaseInvalid(SlidrError):
 
 class ReleaseConflict(SlidrError):
     """The pointer was changed by somebody else since it was read."""
-
-
-class CalibrationInfeasible(SlidrError):
-    """No threshold meets the false-positive budget and the floors together."""

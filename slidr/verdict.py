@@ -7,9 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from slidr.contract import CONTRACT_VERSION, Identifier, Instant, Micros, Version
-
-__all__ = ["CONTRACT_VERSION", "Decision", "Mode", "Reason", "Verdict"]
+from slidr.contract import Identifier, Instant, Micros, Version
 
 
 class Decision(StrEnum):
