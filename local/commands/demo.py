@@ -65,7 +65,7 @@ def demo(
     """Clicks in, verdicts out, end to end: start the cloud, train, deploy, send live clicks, account for every one.
 
     Exit code 1 if the accounting does not add up, a click stays UNDECIDED, the false-positive rate on purchases lies
-    above its bound, or simulated robots are not found more often than people (as with --shuffled).
+    above its bound, or too few of the simulated robots are found (as with --shuffled).
 
     [bold]Examples[/]
 
