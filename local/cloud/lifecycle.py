@@ -29,6 +29,7 @@ from local.cloud.containers import free_port
 from local.cloud.deployment import CdkApp, Deployment, Outputs, aws_environment, read_outputs
 from local.cloud.gateway import ACCESS_KEY, REGION, SECRET_KEY
 from local.cloud.processes import end, marked, recall, remember, start_daemon
+from local.cloud.stream_title import stream_title
 from slidr.errors import SlidrError
 
 _START_LIMIT_S = 60.0
@@ -245,8 +246,8 @@ def _services(cloud: Cloud) -> list[Health]:
         parts.append(Health(f"endpoint {endpoint['EndpointName']}", well, detail))
     for mapping in cloud.client("lambda").list_event_source_mappings()["EventSourceMappings"]:
         result = mapping.get("LastProcessingResult", "")
-        source = mapping["EventSourceArn"].rpartition("/")[2]
-        parts.append(Health(f"event source {source}", not result.startswith("PROBLEM"), result))
+        name = f"event source {stream_title(mapping['EventSourceArn'])}"
+        parts.append(Health(name, not result.startswith("PROBLEM"), result))
     return parts
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from local.cloud.stream_title import stream_title
 from local.commands.options import Profile, Region, Stage
 from local.console import Steps, console, listing
 from local.session import LOCAL_STAGE, Session, state_directory
 from slidr.errors import SlidrError
 
 _POLL_S: Final = 0.3
+_TRAINING_LOGS: Final = "/aws/sagemaker/TrainingJobs"
+"""CloudWatch's one log group of all training jobs of an account."""
 
 
 class OnlyLocal(SlidrError):
@@ -115,8 +119,8 @@ def _aws_status(session: Session) -> list[tuple[str, bool, str]]:
     mappings = session.client("lambda").list_event_source_mappings(FunctionName=session.outputs.score_clicks_function)
     for mapping in mappings["EventSourceMappings"]:
         result = mapping.get("LastProcessingResult", "")
-        source = mapping["EventSourceArn"].rpartition("/")[2]
-        rows.append((f"event source {source}", not result.startswith("PROBLEM"), result))
+        name = f"event source {stream_title(mapping['EventSourceArn'])}"
+        rows.append((name, not result.startswith("PROBLEM"), result))
     return rows
 
 
@@ -192,19 +196,21 @@ def _cloudwatch_logs(session: Session, component: str | None, *, follow: bool, l
         group["logGroupName"]
         for page in client.get_paginator("describe_log_groups").paginate()
         for group in page["logGroups"]
-        if f"slidr-{session.stage}" in group["logGroupName"]
+        if f"slidr-{session.stage}" in group["logGroupName"] or group["logGroupName"] == _TRAINING_LOGS
     ]
     chosen = [name for name in groups if component is not None and _spelt_alike(component, name)]
     if not chosen:
         for name in groups:
             console.print(name)
         return
-    since_ms = int(time.time() * 1000) - 3_600_000
+    since_ms = dict.fromkeys(chosen, int(time.time() * 1000) - 3_600_000)
     while True:
         for name in chosen:
-            answer = client.filter_log_events(logGroupName=name, startTime=since_ms)
-            for event in answer["events"][-last:]:
-                since_ms = max(since_ms, event["timestamp"] + 1)
+            pages = client.get_paginator("filter_log_events").paginate(
+                logGroupName=name, startTime=since_ms[name]
+            )  # the oldest first, in pages that may be empty
+            for event in deque((event for page in pages for event in page["events"]), maxlen=last):
+                since_ms[name] = event["timestamp"] + 1
                 console.print(event["message"].rstrip(), markup=False, soft_wrap=True)
         if not follow:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +319,22 @@ def test_a_training_job_runs_as_the_training_role_isolated_and_writes_under_our_
     run_training(stage, plan)
     job = stage.client("sagemaker").describe_training_job(TrainingJobName="slidr-1")
     assert (job["RoleArn"], job["EnableNetworkIsolation"], job["OutputDataConfig"]["KmsKeyId"]) == (role, True, key)
+
+
+def test_shows_the_last_lines_of_a_parts_log_groups_and_of_training_jobs(stage: Session) -> None:
+    logs, now_ms = stage.client("logs"), int(time.time() * 1000)
+    for group in (
+        "slidr-dev-online-ScoreClicksLogs1A2B",
+        "/aws/sagemaker/TrainingJobs",
+        "slidr-prod-online-ScoreClicks",
+    ):
+        logs.create_log_group(logGroupName=group)
+        logs.create_log_stream(logGroupName=group, logStreamName="one")
+        events = [{"timestamp": now_ms - 60_000 + n, "message": f"{group} says {n}"} for n in range(150)]
+        logs.put_log_events(logGroupName=group, logStreamName="one", logEvents=events)
+    _, text = run("logs", "score-clicks", "--last", "2")
+    assert text.splitlines() == [f"slidr-dev-online-ScoreClicksLogs1A2B says {n}" for n in (148, 149)]
+    _, text = run("logs", "training", "--last", "1")
+    assert text.splitlines() == ["/aws/sagemaker/TrainingJobs says 149"]
+    _, text = run("logs")
+    assert "slidr-prod" not in text
