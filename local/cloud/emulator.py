@@ -88,6 +88,7 @@ def _environment(settings: EmulatorSettings) -> dict[str, str]:
         "IOT_MTLS_ENABLED": "0",
         "LAMBDA_EXECUTOR": "local",
         "LOG_LEVEL": "WARNING",
+        "STATE_DIR": str(settings.state / "tmp"),  # it keeps keys of services that we do not use
         "TMPDIR": str(settings.state / "tmp"),
         "AWS_ENDPOINT_URL": settings.endpoint_url,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,

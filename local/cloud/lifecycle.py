@@ -35,7 +35,7 @@ from slidr.errors import SlidrError
 _START_LIMIT_S = 60.0
 _LOCAL_STAGE = CdkApp(context={"stage": "local"})
 # What a launch writes, besides its logs; removed when it ends and before another begins.
-_OF_A_LAUNCH = ("run", "tmp", "lambda", "opt-ml", "valkey", "outputs.json")
+_OF_A_LAUNCH = ("run", "tmp", "lambda", "opt-ml", "valkey", "cdk.out", "cdk-home", "outputs.json")
 
 
 class CloudNotStarted(SlidrError):
@@ -130,7 +130,7 @@ def start(
     running = _running(state)
     if running is None:
         stop(state)
-        _clean(state, "logs", "cdk.out")
+        _clean(state, "logs")
     launch = running or Launch(uuid.uuid4().hex, free_port(), free_port())
     cloud = Cloud(state, f"http://127.0.0.1:{launch.port}", launch.valkey_port)
     synthesis = None

@@ -11,14 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from redis import Redis
 
-from local.cloud import lifecycle
+from local.cloud import emulator, lifecycle
 from local.cloud.deployment import CdkApp, DeploymentFailed
 
-from .conftest import HERE, bundle, eventually
+from .conftest import HERE, belonging_to, bundle, eventually
 
 CONTAINER = f"{sys.executable} {HERE / 'fake_container.py'}"
 # An app of one stack that needs no bundling: what is tested is the command line against the emulator.
@@ -47,20 +46,6 @@ UP = """
 def state(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / ".slidr"
     lifecycle.stop(tmp_path / ".slidr")
-
-
-def belonging_to(state: Path, *, running: str = "") -> list[psutil.Process]:
-    """Every process of the state directory (by command, directory or environment) with `running` in its command."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            command = " ".join(process.cmdline())
-            named = " ".join([command, process.cwd(), *process.environ().values()])
-        except psutil.Error:  # ended meanwhile, or is a zombie
-            continue
-        if str(state) in named and running in command and process.pid != os.getpid():
-            found.append(process)
-    return found
 
 
 def busy(state: Path) -> lifecycle.Cloud:
@@ -158,6 +143,12 @@ def test_the_next_start_ends_what_a_crash_left(state: Path) -> None:
     assert second.client("lambda").list_functions()["Functions"] == []
 
 
+def test_the_emulator_writes_nowhere_else(state: Path) -> None:
+    read = emulator.settings_from(["--port", "1", "--valkey-port", "2", "--state-dir", str(state)])
+    environment = emulator._environment(read)
+    assert {environment["STATE_DIR"], environment["TMPDIR"]} == {str(state.absolute() / "tmp")}
+
+
 def test_cdk_deploys_an_app_and_a_second_start_only_deploys_again(state: Path, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(textwrap.dedent(APP))
     app = CdkApp(directory=tmp_path, command=f"{sys.executable} app.py", context={"stage": "local"})
@@ -170,6 +161,8 @@ def test_cdk_deploys_an_app_and_a_second_start_only_deploys_again(state: Path, t
     assert again.endpoint_url == cloud.endpoint_url
     assert lifecycle.connect(state).outputs == cloud.outputs
     assert any(part.part == "stack small-local" and part.healthy for part in lifecycle.status(state).parts)
+    lifecycle.stop(state)
+    assert sorted(path.name for path in state.iterdir()) == ["logs"]
 
 
 def test_an_app_that_does_not_synthesise_is_reported_and_leaves_nothing(state: Path, tmp_path: Path) -> None:
