@@ -70,9 +70,18 @@ def preparation(
 
 def _verdict(payload: bytes, arrived_ms: int) -> tuple[dt.datetime, bytes]:  # noqa: ARG001 - a Prepare
     try:
-        return _VERDICT.decode(payload).at, payload
+        verdict = _VERDICT.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as failure:
         raise InvalidRecord("not_a_verdict", str(failure)) from failure
+    if verdict.reasons and verdict.shadow_scores:
+        return verdict.at, payload
+    # Hive's Parquet writers before 2.1 refuse an empty list or map (HIVE-13632); Firehose does not say which it runs.
+    full = {
+        **msgspec.structs.asdict(verdict),
+        "reasons": verdict.reasons or None,
+        "shadow_scores": verdict.shadow_scores or None,
+    }
+    return verdict.at, _ENCODER.encode(full)
 
 
 def transform(event: Mapping[str, Any], *, prepare: Prepare, rejects: RejectStore) -> Prepared:

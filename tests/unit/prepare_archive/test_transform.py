@@ -136,11 +136,16 @@ def test_every_line_ends_with_one_newline() -> None:
 
 
 def test_verdict_passes_through_unchanged() -> None:
-    payload = json.dumps(VERDICT).encode()
+    payload = json.dumps(VERDICT | {"reasons": ["robotic_behaviour"], "shadow_scores": {"r-2": 0.5}}).encode()
     (answer,) = run("verdict", payload).answer["records"]
 
     assert line(answer) == payload + b"\n"
     assert answer["metadata"]["partitionKeys"] == {"date": "2026-11-23", "hour": "11"}
+
+
+def test_a_verdicts_empty_lists_and_maps_are_null_in_the_lake() -> None:
+    (answer,) = run("verdict", json.dumps(VERDICT | {"reasons": []}).encode()).answer["records"]
+    assert json.loads(line(answer)) == VERDICT | {"reasons": None, "shadow_scores": None}
 
 
 def test_verdicts_need_no_key() -> None:
