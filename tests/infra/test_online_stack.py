@@ -208,6 +208,13 @@ def test_serves_on_the_cpu_and_with_an_artifact_where_the_settings_say_so(
     container = stage.online.named("AWS::SageMaker::Model", "Scoring")["Properties"]["PrimaryContainer"]
     assert "/artifacts/first/model.tar.gz" in json.dumps(container["ModelDataUrl"])
     assert container["Image"] == "123456789012.dkr.ecr.us-east-1.amazonaws.com/slidr:1"
+    for role in ("ScoringRole", "TrainingRole"):
+        (pulled,) = [
+            statement["Resource"]
+            for name, statement in stage.statements()
+            if name.startswith(role) and "ecr:BatchGetImage" in statement["Action"]
+        ]
+        assert pulled == "arn:aws:ecr:us-east-1:123456789012:repository/slidr"
 
 
 def test_archives_every_kind_as_parquet_by_event_hour(prod: Synthesised) -> None:
