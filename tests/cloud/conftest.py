@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
+import psutil
 import pytest
 from botocore.config import Config
 
@@ -133,6 +134,20 @@ def eventually(look: Callable[[], Value], *, within_s: float = 15.0) -> Value:
             return found
         time.sleep(0.05)
     pytest.fail(f"did not happen within {within_s} s; last seen: {look()!r}")
+
+
+def belonging_to(state: Path, *, running: str = "") -> list[psutil.Process]:
+    """Every process of the state directory (by command, directory or environment) with `running` in its command."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command = " ".join(process.cmdline())
+            named = " ".join([command, process.cwd(), *process.environ().values()])
+        except psutil.Error:  # ended meanwhile, or is a zombie
+            continue
+        if str(state) in named and running in command and process.pid != os.getpid():
+            found.append(process)
+    return found
 
 
 def start_emulator(state: Path, *arguments: str) -> Emulator:

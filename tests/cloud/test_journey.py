@@ -1,0 +1,252 @@
+"""The main job on the deployed stacks: clicks in, verdicts out, every one accounted for, nobody named.
+
+One cloud, with a release that was trained and deployed on it, serves all of these tests; each sends clicks of its own,
+and what a test breaks it mends.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from local.cloud.deployment import REPOSITORY
+from local.commands.cloud import bring_up
+from local.commands.send import writer_of
+from local.console import Steps
+from local.demonstration import logged_live, run_live
+from local.failed_batches import PREFIX as FAILED
+from local.failed_batches import failed_batches
+from local.reproduction import logged_verdicts, reproduced
+from local.session import STATE_VARIABLE, Session
+from local.sources.event import Event, Kind
+from slidr.ledger import Ledger
+from slidr.verdict import Decision, Reason, Verdict
+
+from .conftest import belonging_to, eventually
+from .journey import Journey, begin, malformed, named_in, readable, simulated, slidr, spread
+
+LIVE_DAY, UNDECIDED_DAY, FAILED_DAY = 5, 7, 9
+REDELIVERED = 100
+REAL_LOG = REPOSITORY.parent / "shared" / "data" / "talkingdata_dev_7-8nov_cst.csv.gz"
+REAL_CLICKS = 3_000
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
+    """The cloud of all journeys. It is stopped by the command, and then no process of it may be left."""
+    if not (REPOSITORY / "node_modules" / ".bin" / "cdk").exists():
+        pytest.skip("node_modules/.bin/cdk is required to deploy the stacks: run npm ci")
+    state = tmp_path_factory.mktemp("journey") / ".slidr"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(STATE_VARIABLE, str(state))
+        try:
+            bring_up(Steps())
+            yield begin(state, Session())
+        finally:
+            down = slidr("down")
+    assert down[0] == 0, down[1]
+    assert belonging_to(state) == []
+
+
+@pytest.fixture(scope="module")
+def live(journey: Journey) -> list[Event]:
+    """A simulated day that was sent and decided: its purchases, malformed records among it, some clicks twice."""
+    day = simulated(LIVE_DAY)
+    events = spread(list(malformed()), day) + clicks_of(day)[:REDELIVERED]
+    accounting = journey.decide(events)
+    assert accounting.holds, str(accounting)
+    return events
+
+
+def clicks_of(events: list[Event]) -> list[Event]:
+    return [event for event in events if event.kind is Kind.CLICK]
+
+
+def well_formed(events: list[Event]) -> list[Event]:
+    return [click for click in clicks_of(events) if click not in malformed()]
+
+
+def assert_decided(journey: Journey, click: Event) -> None:
+    assert journey.decide([click]).holds
+    assert {verdict.decision for verdict in journey.verdicts([click])} <= {Decision.VALID, Decision.INVALID}
+
+
+def in_force(verdicts: list[Verdict]) -> list[Verdict]:
+    return list(Ledger(verdicts))
+
+
+def test_every_record_that_was_sent_has_one_verdict_or_one_reject(journey: Journey, live: list[Event]) -> None:
+    sent = clicks_of(live)
+
+    verdicts, rejects = journey.verdicts(sent), journey.rejects(sent)
+
+    decided = [verdict.click_id for verdict in in_force(verdicts)]
+    assert sorted(decided) == sorted({click.key for click in well_formed(live)})
+    assert sorted(reject.payload_base64 for reject in rejects) == sorted(click.payload for click in malformed())
+    assert len(sent) == len(decided) + len(rejects) + REDELIVERED
+    assert len(verdicts) >= len(decided) + REDELIVERED  # what came twice was decided twice, and counts once
+
+
+def test_every_reject_names_its_reason_and_the_record_it_was(journey: Journey, live: list[Event]) -> None:
+    on_the_stream = journey.click_records()
+    reasons = {event.payload: reason for event, reason in malformed().items()}
+
+    rejects = journey.rejects(live)
+
+    assert len(rejects) == len(reasons) == 30
+    for reject in rejects:
+        assert reject.reason == reasons[reject.payload_base64]
+        assert reject.stream == journey.session.outputs.click_stream
+        assert on_the_stream[reject.shard, reject.sequence] == reject.payload_base64
+
+
+def test_every_click_is_decided_by_the_release_that_was_deployed(journey: Journey, live: list[Event]) -> None:
+    verdicts = in_force(journey.verdicts(live))
+    thresholds = journey.release.thresholds
+
+    assert {verdict.decision for verdict in verdicts} == {Decision.VALID, Decision.INVALID}
+    for verdict in verdicts:
+        if verdict.givt:
+            assert (verdict.decision, verdict.reasons[0]) == (Decision.INVALID, Reason.KNOWN_CRAWLER)
+            continue
+        assert verdict.release_id == journey.release_id
+        threshold = float(thresholds.of([verdict.slice])[0])
+        assert verdict.threshold == threshold
+        assert verdict.score is not None
+        assert (verdict.decision is Decision.INVALID) == (verdict.score >= threshold)
+
+
+def test_clicks_purchases_and_verdicts_reach_the_lake_by_the_hour_of_their_event(
+    journey: Journey, live: list[Event]
+) -> None:
+    clicks = {click.key: json.loads(click.payload) for click in well_formed(live)}
+    purchases = {event.key for event in live if event.kind is Kind.PURCHASE}
+
+    lake = {kind: journey.lake(f"{kind}/") for kind in ("clicks", "purchases", "verdicts")}
+
+    archived = {row["click_id"]: row for row in lake["clicks"]}
+    assert clicks.keys() <= archived.keys()
+    assert clicks.keys() <= {row["click_id"] for row in lake["verdicts"]}
+    assert purchases
+    assert purchases <= {row["order_id"] for row in lake["purchases"]}
+    for rows in lake.values():
+        assert all(f"{row['date']} {row['hour']}" == f"{row['at']:%Y-%m-%d %H}" for row in rows)
+    for click_id, click in clicks.items():
+        assert archived[click_id]["advertiser"] == click["advertiser"]
+        assert (archived[click_id]["user_token"] is None) == ("user" not in click)
+    buyers = {row["user_token"] for row in lake["purchases"]} - {None}
+    assert buyers & {row["user_token"] for row in lake["clicks"]}  # the pseudonyms of both join
+
+
+def test_nobody_is_named_in_the_lake_the_verdicts_or_the_logs(journey: Journey, live: list[Event]) -> None:
+    journey.session.flush_deliveries()
+    lake = dict(journey.objects(journey.session.outputs.lake_bucket))
+    logs = {path.name: path.read_bytes() for path in (journey.state / "logs").glob("lambda-*.log")}
+    verdicts = {f"verdict {number}": record for number, record in enumerate(journey.verdict_records())}
+    assert {key.split("/")[0] for key in lake} == {"clicks", "purchases", "verdicts", "training"}
+    assert any(b"batch decided" in log for log in logs.values())
+    assert verdicts
+    sent = well_formed(live)
+    assert named_in(sent[0].payload.decode(), sent)  # the search finds what it looks for
+
+    written = {**lake, **logs, "all verdicts": b"\n".join(verdicts.values())}
+    named = {where: found for where, body in written.items() if (found := named_in(where + readable(body), sent))}
+
+    assert named == {}
+
+
+def test_logged_features_give_every_verdict_again_bit_by_bit(journey: Journey, live: list[Event]) -> None:
+    journey.session.flush_deliveries()
+    sent = {click.key for click in well_formed(live)}
+    logged = [verdict for verdict in logged_verdicts(journey.session) if verdict.click_id in sent]
+
+    again = reproduced(journey.session, logged)
+
+    assert again.holds
+    assert again.scored == len(logged) == len(sent)
+    code, output = slidr("reproduce")
+    assert code == 0, output
+
+
+def test_clicks_are_undecided_billed_and_queued_while_nothing_scores(journey: Journey, live: list[Event]) -> None:
+    *clicks, later = simulated(UNDECIDED_DAY, clicks=101)
+    try:
+        for server in belonging_to(journey.state, running="entrypoint serve"):
+            server.kill()
+        assert slidr("status")[0] == 1
+
+        accounting = journey.decide(clicks)
+
+        assert accounting.holds, str(accounting)
+        verdicts = [verdict for verdict in in_force(journey.verdicts(clicks)) if not verdict.givt]
+        assert verdicts
+        for verdict in verdicts:
+            assert (verdict.decision, verdict.reasons) == (Decision.UNDECIDED, (Reason.SCORING_UNAVAILABLE,))
+            assert verdict.billable
+            assert (verdict.score, verdict.release_id) == (None, None)
+        queued, messages = journey.undecided_click_ids()
+        assert queued == {verdict.click_id for verdict in verdicts}
+        assert named_in(messages, clicks) == []
+    finally:
+        journey.deploy()
+    assert slidr("status")[0] == 0
+    assert_decided(journey, later)
+
+
+def test_what_cannot_be_stored_is_set_aside_and_decided_by_a_redrive(journey: Journey, live: list[Event]) -> None:
+    *clicks, later = simulated(FAILED_DAY, clicks=3)
+    s3, bucket = journey.session.client("s3"), journey.session.outputs.quarantine_bucket
+    with journey.verdict_stream_out_of_reach():
+        journey.send(clicks)
+        eventually(lambda: len(records_set_aside(journey)) == len(clicks), within_s=40)
+    assert sorted(records_set_aside(journey)) == sorted(click.key for click in clicks)
+    assert journey.verdicts(clicks) == []
+    assert_decided(journey, later)  # the shard goes on behind them
+    batches = dict(journey.objects(bucket, FAILED))
+
+    code, output = slidr("redrive")
+
+    assert code == 0, output
+    first = in_force(journey.verdicts(clicks))
+    assert {verdict.click_id for verdict in first} == {click.key for click in clicks}
+    assert all(verdict.release_id == journey.release_id for verdict in first)
+    assert records_set_aside(journey) == []
+    for key, body in batches.items():  # as if the redrive had died before it could delete them
+        s3.put_object(Bucket=bucket, Key=key, Body=body)
+    assert slidr("redrive")[0] == 0
+    assert in_force(journey.verdicts(clicks)) == first
+    assert slidr("redrive") == (0, f"No failed batches in s3://{bucket}/{FAILED}.\n")
+
+
+def records_set_aside(journey: Journey) -> list[str]:
+    batches = failed_batches(journey.session.client("s3"), journey.session.outputs.quarantine_bucket)
+    return [record["kinesis"]["partitionKey"] for batch in batches for record in batch.records]
+
+
+@pytest.mark.skipif(not REAL_LOG.exists(), reason=f"needs the TalkingData sample, {REAL_LOG.name}")
+def test_a_real_log_is_accounted_for_and_every_click_scored(journey: Journey, tmp_path: Path) -> None:
+    log = tmp_path / "clicks.csv"
+    with gzip.open(REAL_LOG, "rt") as whole, log.open("w") as part:
+        part.writelines(islice(whole, 1 + REAL_CLICKS))  # its header too
+    with ExitStack() as stack:
+        sent = logged_live(log, None, limit=None, stack=stack)
+        run = run_live(
+            journey.session,
+            sent,
+            writer_of(journey.session),
+            paced_clicks=0,
+            on_sent=lambda _clicks: None,
+            on_decided=lambda _clicks: None,
+        )
+
+    assert run.accounting.records_in == REAL_CLICKS
+    assert run.accounting.holds, str(run.accounting)
+    assert run.accounting.rejects == run.accounting.duplicates == 0
+    assert run.tally.undecided.count == 0
+    assert run.tally.releases == {journey.release_id: REAL_CLICKS}
