@@ -112,9 +112,11 @@ class FakeCounters:
 class FakeProfiles:
     failed_users: frozenset[str] = frozenset()
     pseudonymiser: Pseudonymiser | None = None
+    asked: list[tuple[ProfileKeys, list[int]]] = field(default_factory=list)
 
     def read(self, keys: ProfileKeys, *, at_ms: Any) -> ProfileRows:
         assert self.pseudonymiser is not None
+        self.asked.append((keys, at_ms.tolist()))
         tokens = {self.pseudonymiser.token("user", user) for user in self.failed_users}
         failed = np.array([user in tokens for user in keys.user], dtype=np.bool_)
         return ProfileRows(

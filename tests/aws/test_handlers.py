@@ -72,6 +72,7 @@ class DeployedSession:
     def __init__(self, session: Any) -> None:
         self.runtime = FakeRuntime()
         self.configs: dict[str, Any] = {}
+        self.addresses: list[dict[str, Any]] = []
         self._session = session
 
     def client(self, name: str, **options: Any) -> Any:
@@ -143,7 +144,7 @@ def deployed(aws: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv(name, value)
     session = DeployedSession(aws)
     monkeypatch.setattr(boto3.session, "Session", lambda: session)
-    monkeypatch.setattr(Counters, "connect", lambda **_: NoHistory())
+    monkeypatch.setattr(Counters, "connect", lambda **address: session.addresses.append(address) or NoHistory())
     yield session
     for cached in (score_clicks._services, prepare_archive._services, observability.telemetry):
         cached.cache_clear()
@@ -230,6 +231,30 @@ def test_clients_wait_as_long_as_the_settings_say(deployed: Any) -> None:
         "sqs": publish,
         "sagemaker-runtime": (0.5, 2.0, 2),
     }
+
+
+def test_cache_is_reached_and_breaker_opens_as_the_settings_say(deployed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployed.client("secretsmanager").create_secret(Name="token", SecretString="hush")
+    settings = {
+        "CACHE_SECRET_ID": "token",
+        "CACHE_PORT": "6380",
+        "CACHE_TIMEOUT_MS": "700",
+        "BREAKER_FAILURES": "3",
+        "BREAKER_RESET_MS": "2500",
+        "POINTER_CACHE_S": "4",
+        "POINTER_MAX_AGE_S": "60",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(f"SLIDR_{name}", value)
+
+    services = score_clicks._services()
+
+    assert deployed.addresses == [
+        {"host": "localhost", "port": 6380, "cluster": True, "tls": True, "timeout_ms": 700, "password": "hush"}
+    ]
+    breaker, state = services.endpoint._breaker, services.serving_state
+    assert (breaker.fail_max, breaker.reset_timeout) == (3, 2.5)
+    assert (state._keep_s, state._max_age_s) == (4, 60)
 
 
 @pytest.mark.filterwarnings("ignore:No application metrics to publish")

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from botocore.exceptions import ConnectionClosedError
 
+from functions.adapters import verdict_stream
 from functions.adapters.attempts import Attempts
 from functions.adapters.verdict_stream import MAX_BYTES, VerdictStream
 from slidr.errors import PublishFailed
@@ -136,6 +137,15 @@ def test_a_call_holds_at_most_500_records() -> None:
     )
 
     assert [len(call) for call in kinesis.calls] == [500, 500, 1]
+
+
+def test_the_limit_of_a_call_counts_partition_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinesis, verdicts = StubbedKinesis(), [any_verdict("é" * 100 + str(i)) for i in range(3)]
+    monkeypatch.setattr(verdict_stream, "MAX_BYTES", 2 * len(msgspec.json.encode(verdicts[0])) + 300)
+
+    VerdictStream(kinesis, "verdicts", attempts=patient([])).publish(verdicts)  # type: ignore[arg-type]
+
+    assert [len(call) for call in kinesis.calls] == [1, 1, 1]
 
 
 def test_a_call_holds_at_most_five_mebibytes_and_keeps_the_order() -> None:

@@ -13,7 +13,9 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from redis import Redis, RedisCluster
+from redis.connection import AbstractConnection
 from redis.crc import key_slot
+from redis.exceptions import ConnectionError as ConnectionLost
 
 from functions.adapters import counters as adapter
 from functions.adapters.counter_calls import encode, library
@@ -170,6 +172,26 @@ def test_idle_connection_that_the_server_closed_costs_nothing(cache: Cache) -> N
     first = counters.apply(batch)
     cache.each(lambda node: node.client_kill_filter(_type="normal", skipme=True))
     np.testing.assert_array_equal(counters.apply(batch)[:, GAPS_AND_EXACT], first[:, GAPS_AND_EXACT])
+
+
+def test_connection_lost_between_two_answers_costs_nothing(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    counters, oracle = cache.counters(), Oracle()
+    first, batch = one_key([NOON_MS] * 9), one_key([NOON_MS + i for i in range(9)], list(range(20, 29)))
+    counters.apply(first)
+    oracle.apply(first)
+    read, reads = AbstractConnection.read_response, 0
+
+    def lossy(connection: AbstractConnection, *args: object, **options: object) -> object:
+        nonlocal reads
+        reads += 1
+        if reads == 3:
+            connection.disconnect()
+            raise ConnectionLost("reset by peer")
+        return read(connection, *args, **options)
+
+    monkeypatch.setattr(AbstractConnection, "read_response", lossy)
+    np.testing.assert_array_equal(counters.apply(batch)[:, GAPS_AND_EXACT], oracle.apply(batch)[:, GAPS_AND_EXACT])
+    assert reads > 3
 
 
 def test_counters_are_unavailable_when_memory_is_full(tmp_path: Path) -> None:

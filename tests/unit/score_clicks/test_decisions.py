@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
+from typing import Any, ClassVar, cast
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
 
+from functions.observability import Telemetry
+from functions.score_clicks.outcome import Outcome, report
+from functions.score_clicks.records import read_records
+from functions.score_clicks.scoring import score_clicks
+from slidr.contract import epoch_ms
 from slidr.decision import Evidence, decide
 from slidr.features import FEATURE_COUNT, SPEC_HASH
 from slidr.slices import SliceMap, Thresholds
 from slidr.verdict import Decision, Mode, Reason, Verdict
-from tests.scoring_world import World, any_click, any_release, any_robot
+from tests.scoring_world import ARRIVED_S, World, any_click, any_event, any_release, any_robot
 
 
 def test_every_valid_record_gets_one_verdict_with_its_click(world: World) -> None:
@@ -189,6 +197,61 @@ def test_redelivered_batch_gives_same_verdicts(world: World) -> None:
     first, again = world.verdicts.kept[:2], world.verdicts.kept[2:]
     assert first == again
     assert world.rejects.kept[0] == world.rejects.kept[1]
+
+
+def test_profiles_are_asked_for_by_pseudonym_as_of_the_click(world: World) -> None:
+    world.score(any_click("a"), any_click("b", user=None, ip=None, user_agent=None))
+
+    ((keys, at_ms),) = world.profiles.asked
+    token = world.pseudonymiser.token
+    assert (keys.ip, keys.user, keys.ua) == (
+        [token("ip", "192.0.2.77"), None],
+        [token("user", "ada"), None],
+        [token("ua", "Mozilla/5.0"), None],
+    )
+    assert at_ms == [epoch_ms(world.verdicts.kept[0].at)] * 2
+
+
+def test_tells_how_long_its_oldest_click_waited(world: World) -> None:
+    event = any_event([any_click("old"), any_click("new")])
+    event["Records"][0]["kinesis"]["approximateArrivalTimestamp"] = ARRIVED_S - 4.5
+
+    assert score_clicks(read_records(event), world.services()).oldest_ms == 5_500
+
+
+def test_metrics_are_the_outcome() -> None:
+    class Metrics:
+        added: ClassVar[dict[str, float]] = {}
+
+        def add_metric(self, *, name: str, unit: str, value: float) -> None:
+            self.added[name] = value
+
+    outcome = Outcome(
+        records=9,
+        rejects=Counter(not_json=1),
+        retry_from=3,
+        decisions=Counter({Decision.VALID: 4, Decision.INVALID: 3, Decision.UNDECIDED: 1}),
+        late=2,
+        crawlers=5,
+        unbilled=6,
+        expected_invalid=2.5,
+        oldest_ms=1_234,
+    )
+    report(outcome, Telemetry(logger=Mock(), tracer=None, metrics=cast("Any", Metrics())))
+
+    assert Metrics.added == {
+        "Records": 9,
+        "Rejects": 1,
+        "Valid": 4,
+        "Invalid": 3,
+        "Undecided": 1,
+        "KnownCrawlers": 5,
+        "LateClicks": 2,
+        "Unbilled": 6,
+        "ExpectedInvalid": 2.5,
+        "ReturnedBatches": 1,
+        "OldestClickAge": 1_234,
+    }
 
 
 def test_click_without_user_session_ip_or_agent_is_decided(world: World) -> None:
