@@ -69,10 +69,6 @@ class MlPaths:
         return came
 
 
-PROCESSING_STEPS: Final[Mapping[str, Callable[[MlPaths], None]]] = {}
-"""What `process NAME` runs, by name."""
-
-
 def run(words: Sequence[str], environment: Mapping[str, str]) -> None:
     """Do what the container was started for.
 
@@ -105,6 +101,16 @@ def _train(paths: MlPaths) -> None:
 
     paths.model.mkdir(parents=True, exist_ok=True)
     train(paths.channels(), paths.model, paths.hyperparameters())
+
+
+def _process_dataset(paths: MlPaths) -> None:
+    from training.lake_dataset import process_dataset  # noqa: PLC0415
+
+    process_dataset(paths.root / "processing")
+
+
+PROCESSING_STEPS: Final[Mapping[str, Callable[[MlPaths], None]]] = {"dataset": _process_dataset}
+"""What `process NAME` runs, by name."""
 
 
 def main() -> int:
