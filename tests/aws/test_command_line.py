@@ -338,3 +338,34 @@ def test_shows_the_last_lines_of_a_parts_log_groups_and_of_training_jobs(stage: 
     assert text.splitlines() == ["/aws/sagemaker/TrainingJobs says 149"]
     _, text = run("logs")
     assert "slidr-prod" not in text
+
+
+def any_endpoint(stage: Session) -> None:
+    """What the online stack deploys: a model without data behind the stage's endpoint."""
+    sagemaker, name = stage.client("sagemaker"), stage.outputs.endpoint_name
+    variant = {"VariantName": "AllTraffic", "ModelName": "first", "InitialInstanceCount": 1}
+    sagemaker.create_model(
+        ModelName="first",
+        PrimaryContainer={"Image": "image:1"},
+        ExecutionRoleArn="arn:aws:iam::123456789012:role/serving",
+    )
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="first", ProductionVariants=[variant | {"InstanceType": "ml.m5.large"}]
+    )
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName="first")
+
+
+def test_says_of_a_deployed_stage_whether_it_is_well(stage: Session) -> None:
+    any_endpoint(stage)
+    template = json.dumps({"Resources": {"Any": {"Type": "AWS::SQS::Queue"}}})
+    code, text = run("status")
+    assert (code, "slidr-dev-data does not exist" in text) == (1, True)
+    for part in ("data", "online"):
+        stage.client("cloudformation").create_stack(StackName=f"slidr-dev-{part}", TemplateBody=template)
+    code, text = run("status")
+    assert code == 0, text
+    assert [line.split() for line in text.splitlines() if "well" in line] == [
+        ["stack", "slidr-dev-data", "well", "CREATE_COMPLETE"],
+        ["stack", "slidr-dev-online", "well", "CREATE_COMPLETE"],
+        ["endpoint", "slidr-dev", "well", "InService"],
+    ]
