@@ -202,6 +202,11 @@ class Stage:
     functions: FunctionSettings = field(default_factory=FunctionSettings)
 
     def __post_init__(self) -> None:
+        if re.fullmatch(_STAGE_NAME, self.name) is None:
+            raise ValueError(
+                f"a stage's name must be up to 24 small letters, digits and single hyphens, came {self.name!r}: it is "
+                "part of names that SageMaker and Firehose limit"
+            )
         if self.account and not (self.account.isdigit() and len(self.account) == 12):
             raise ValueError(f"account must be 12 digits, came {self.account!r}")
         _within("zones", self.zones, 1, 6)
@@ -231,6 +236,7 @@ class Stage:
         return self.name == "local"
 
 
+_STAGE_NAME: Final = r"(?=.{1,24}$)[a-z](-?[a-z0-9])*"
 _LOG_DAYS: Final = frozenset({1, 7, 14, 30, 90, 180, 365, 731})
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from infra.app import stage_from_context
-from infra.settings import StageInvalid, load_stage, machine_runtime, stage_names
+from infra.settings import Stage, StageInvalid, load_stage, machine_runtime, stage_names
 
 
 def test_production_is_the_default_of_every_setting() -> None:
@@ -71,6 +71,12 @@ def test_takes_overrides_as_the_command_line_gives_them() -> None:
 def test_refuses_what_it_does_not_know(overrides: dict[str, str], message: str) -> None:
     with pytest.raises(StageInvalid, match=message):
         load_stage("prod", overrides)
+
+
+@pytest.mark.parametrize("name", ["", "Prod", "my_dev", "a" * 25, "dev-", "1st"])
+def test_refuses_a_stage_whose_name_cannot_be_part_of_resource_names(name: str) -> None:
+    with pytest.raises(ValueError, match="up to 24 small letters"):
+        Stage(name=name)
 
 
 def test_refuses_an_unknown_stage() -> None:
