@@ -25,6 +25,7 @@ from slidr.features import (
     context_of,
     local_minute_of_week,
     no_profiles,
+    spec_hash,
 )
 
 
@@ -101,6 +102,11 @@ def test_every_feature_equals_its_plain_definition() -> None:
         assert set(plain) == set(FEATURE_NAMES)
         expected = [plain[name] for name in FEATURE_NAMES]
         np.testing.assert_allclose(matrix[row], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_spec_is_the_one_that_releases_were_trained_with() -> None:
+    """A new hash refuses every release there is: change it only with the features, never by accident."""
+    assert spec_hash() == "1564321a7d28cd7f"
 
 
 def test_features_of_a_click_do_not_depend_on_its_batch() -> None:
