@@ -122,6 +122,10 @@ def end(processes: Iterable[psutil.Process]) -> list[int]:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     _still_running(ending)
-    for handle in _STARTED:
-        handle.poll()  # collects those that were children of this process
+    for handle in _STARTED:  # collects those that were children of this process
+        if any(process.pid == handle.pid for process in ending):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                handle.wait(_GRACE_S)  # its first thread may be gone, and so look ended, a moment before the others
+        else:
+            handle.poll()
     return [process.pid for process in ending]

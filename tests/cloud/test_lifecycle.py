@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from redis import Redis
 
@@ -78,8 +79,10 @@ def test_a_started_cloud_is_healthy_in_every_part_and_stops_without_a_trace(stat
     assert status.healthy
     assert {part.part for part in status.parts} == {"emulator", "valkey", "container e/main", "endpoint e"}
     assert len(belonging_to(state)) >= 4
+    (emulator,) = belonging_to(state, running="local.cloud.emulator")
     lifecycle.stop(state)
     assert belonging_to(state) == []
+    assert not psutil.pid_exists(emulator.pid)  # collected, where this process started it
     assert sorted(path.name for path in state.iterdir()) == ["logs"]
     assert not lifecycle.status(state).running
 
