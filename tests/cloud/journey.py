@@ -225,10 +225,14 @@ def spread(events: Sequence[Event], among: Sequence[Event]) -> list[Event]:
     return mixed
 
 
-def named_in(text: str, clicks: Iterable[Event]) -> list[str]:
-    """What of these clicks' people stands in a text in clear, or in base64: the mark, and whole addresses."""
+def addresses_of(clicks: Iterable[Event]) -> frozenset[str]:
+    """The IP addresses of the clicks, whole."""
+    return frozenset(json.loads(click.payload).get("ip") for click in clicks) - {None}
+
+
+def named_in(text: str, addresses: frozenset[str]) -> list[str]:
+    """Who is named in a text: people by their mark, in clear or in base64, and any of the addresses."""
     spellings = [PERSON, *(b64encode(b" " * skipped + PERSON.encode()).decode()[4:-4] for skipped in range(3))]
-    addresses = {json.loads(click.payload).get("ip") for click in clicks} - {None}
     return [spelling for spelling in spellings if spelling in text] + sorted(
         addresses.intersection(_ADDRESS.findall(text))
     )
