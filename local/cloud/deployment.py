@@ -68,7 +68,9 @@ class Deployment:
         """
         bootstrapped = self.state / "run" / "bootstrapped"
         if not bootstrapped.exists():
-            self._finish("bootstrap", self._start("bootstrap", f"aws://{ACCOUNT}/{REGION}"))
+            # Away from the app's cdk.json: with an app, cdk synthesises it once more only to look for environments.
+            bootstrap = self._start("bootstrap", f"aws://{ACCOUNT}/{REGION}", directory=bootstrapped.parent)
+            self._finish("bootstrap", bootstrap)
             bootstrapped.touch()
         self._finish("synth", synthesis)
         written = self.state / "outputs.json"
@@ -93,7 +95,7 @@ class Deployment:
     def _context(self) -> list[str]:
         return [part for key, value in (self.app.context or {}).items() for part in ("--context", f"{key}={value}")]
 
-    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def _start(self, *arguments: str, directory: Path | None = None) -> subprocess.Popen[bytes]:
         log = self.log(arguments[0])
         log.parent.mkdir(parents=True, exist_ok=True)
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CDK_"))}
@@ -111,7 +113,7 @@ class Deployment:
                         "JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION": "1",
                         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
                     },
-                    directory=self.app.directory,
+                    directory=directory or self.app.directory,
                     output=output,
                 ),
             )

@@ -154,6 +154,7 @@ def test_the_emulator_writes_nowhere_else(state: Path) -> None:
 
 def test_cdk_deploys_an_app_and_a_second_start_only_deploys_again(state: Path, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(textwrap.dedent(APP))
+    (tmp_path / "cdk.json").write_text('{"app": "exit 1"}')  # bootstrapping synthesises nothing
     app = CdkApp(directory=tmp_path, command=f"{sys.executable} app.py", context={"stage": "local"})
 
     cloud = lifecycle.start(state, app=app)
