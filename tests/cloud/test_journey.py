@@ -175,7 +175,7 @@ def test_logged_features_give_every_verdict_again_bit_by_bit(journey: Journey, l
     assert code == 0, output
 
 
-def test_clicks_are_undecided_billed_and_queued_while_nothing_scores(journey: Journey, live: list[Event]) -> None:
+def test_clicks_are_undecided_billed_and_queued_while_nothing_scores(journey: Journey) -> None:
     *clicks, later = simulated(UNDECIDED_DAY, clicks=101)
     try:
         for server in belonging_to(journey.state, running="entrypoint serve"):
@@ -200,7 +200,7 @@ def test_clicks_are_undecided_billed_and_queued_while_nothing_scores(journey: Jo
     assert_decided(journey, later)
 
 
-def test_what_cannot_be_stored_is_set_aside_and_decided_by_a_redrive(journey: Journey, live: list[Event]) -> None:
+def test_what_cannot_be_stored_is_set_aside_and_decided_by_a_redrive(journey: Journey) -> None:
     *clicks, later = simulated(FAILED_DAY, clicks=3)
     s3, bucket = journey.session.client("s3"), journey.session.outputs.quarantine_bucket
     with journey.verdict_stream_out_of_reach():
