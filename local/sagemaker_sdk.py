@@ -50,6 +50,9 @@ def sdk_environment(session: Session) -> Iterator[None]:
     wanted = session.environment()
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
+    from sagemaker.core.utils.utils import SageMakerClient  # noqa: PLC0415
+
+    SageMakerClient.reset()  # it keeps the first client of the process, which may be of another stage
     try:
         yield
     finally:

@@ -92,7 +92,7 @@ class Archive:
 
 
 def click(hour: int, clicks: int = 1, **more: Any) -> dict[str, Any]:
-    return {"at": f"2026-03-04T{hour:02d}:30:00.250+00:00", "clicks": clicks, "features": [0.5, 1.0], **more}
+    return {"at": f"2026-03-04T{hour:02d}:30:00.250Z", "clicks": clicks, "features": [0.5, 1.0], **more}
 
 
 def test_writes_one_parquet_object_a_partition_with_the_columns_of_the_table(emulator: Emulator) -> None:
