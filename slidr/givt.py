@@ -7,6 +7,12 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
+from typing import Final
+
+
+_READ_CHARACTERS: Final = 512
+"""Crawlers name themselves early; reading on would let long made-up user agents slow down a whole batch."""
+_KNOWN_AGENTS: Final = 50_000
 
 
 class CrawlerList:
@@ -28,12 +34,13 @@ class CrawlerList:
         """
         if user_agent is None:
             return False
-        named = self._known.get(user_agent)
+        head = user_agent[:_READ_CHARACTERS]
+        named = self._known.get(head)
         if named is None:
-            if len(self._known) >= 100_000:
+            if len(self._known) >= _KNOWN_AGENTS:
                 self._known.clear()
-            named = self._any.search(user_agent) is not None
-            self._known[user_agent] = named
+            named = self._any.search(head) is not None
+            self._known[head] = named
         return named
 
 
