@@ -9,7 +9,6 @@ from functools import cache
 from importlib.metadata import version
 from typing import Final
 
-
 _READ_CHARACTERS: Final = 512
 """Crawlers name themselves early; reading on would let long made-up user agents slow down a whole batch."""
 _KNOWN_AGENTS: Final = 50_000
