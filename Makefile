@@ -13,21 +13,21 @@ setup: .venv/.installed node_modules/.installed  ## Install everything the proje
 
 .venv/.installed: pyproject.toml constraints.txt
 	@echo "Installing the Python packages (a few minutes the first time) ..."
-	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is required: make PYTHON=python3.12 ...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[functions,training,infra,local,dev]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is required: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[functions,training,infra,local,dev]'
+	@touch $@
 
 node_modules/.installed: package.json package-lock.json
-	npm ci --silent --no-audit --no-fund
-	touch $@
+	@npm ci --silent --no-audit --no-fund
+	@touch $@
 
 demo: setup  ## Run the main job: clicks in, verdicts out (DEMO_INPUT=path for a real log)
-	$(RUN)/slidr demo $(if $(DEMO_INPUT),--input '$(DEMO_INPUT)')
+	@$(RUN)/slidr demo $(if $(DEMO_INPUT),--input '$(DEMO_INPUT)')
 
 demo-short: setup  ## The demo's short form, which stops the cloud at its end
-	$(RUN)/slidr demo --short --down
+	@$(RUN)/slidr demo --short --down
 
 test: setup  ## Run every test, with coverage
 	$(RUN)/python -m pytest --cov --cov-report=term:skip-covered $(TEST)
