@@ -23,13 +23,18 @@ node_modules/.installed: package.json package-lock.json
 	@npm ci --silent --no-audit --no-fund
 	@touch $@
 
+build/bundles/.built: .venv/.installed functions/prepare_archive/requirements.lock functions/score_clicks/requirements.lock
+	@echo "Building the Lambda bundles, for AWS and for this machine ..."
+	@$(BIN)/python -m infra.bundle
+	@touch $@
+
 demo: setup  ## Run the main job: clicks in, verdicts out (DEMO_INPUT=path for a real log)
 	@$(RUN)/slidr demo $(if $(DEMO_INPUT),--input '$(DEMO_INPUT)')
 
 demo-short: setup  ## The demo's short form, which stops the cloud at its end
 	@$(RUN)/slidr demo --short --down
 
-test: setup  ## Run every test, with coverage
+test: setup build/bundles/.built  ## Run every test, with coverage
 	$(RUN)/python -m pytest --cov --cov-report=term:skip-covered $(TEST)
 
 lint: setup  ## Format, lint, types, import rules
@@ -38,8 +43,8 @@ lint: setup  ## Format, lint, types, import rules
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 
-synth: setup  ## Synthesise the AWS templates of the dev stage, with cdk-nag and cfn-lint
-	env -u AWS_PROFILE -u AWS_ACCESS_KEY_ID node_modules/.bin/cdk synth --quiet -c stage=dev
+synth: setup build/bundles/.built  ## Synthesise the AWS templates of the dev stage, with cdk-nag and cfn-lint
+	env -u AWS_PROFILE -u AWS_ACCESS_KEY_ID JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=20 node_modules/.bin/cdk synth --quiet -c stage=dev
 	$(RUN)/cfn-lint 'cdk.out/*.template.json'
 
 lock:  ## Pin what a clean environment resolves to

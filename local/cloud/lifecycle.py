@@ -136,7 +136,6 @@ def start(
     synthesis = None
     try:
         if app is not None:
-            report("synthesising the stacks")
             deployment = Deployment(app, cloud.endpoint_url, state)
             synthesis = deployment.synthesise()
         if running is None:
@@ -144,7 +143,7 @@ def start(
             _start_emulator(cloud, launch, buffer_interval_s, container_command)
             report(f"the emulator answers at {cloud.endpoint_url}")
         if synthesis is not None:
-            report("deploying the stacks")
+            report("synthesising and deploying the stacks")
             cloud = Cloud(state, cloud.endpoint_url, launch.valkey_port, deployment.deploy(synthesis))
     except BaseException:  # Ctrl-C too: nothing may be left behind
         if synthesis is not None:
