@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from local.accounting import Accounting, SentRecord, sent_record
+from local.console import percent
 from local.decided_clicks import DecidedClicks
 from local.judging import UNKNOWN, judged
 from local.sending import clicks_in, play, playlist_of_log
@@ -33,7 +34,7 @@ PACED_RATE: Final = 200.0
 """Clicks a second of the last part of the live traffic, which nothing queues before: it shows the latency."""
 PACED_CLICKS: Final = 1_500
 RECALL_FLOOR: Final = 0.25
-"""Of the clicks of robots that no list names. Models of shuffled labels stay under 10%, those of the demo near 50%."""
+"""Of the clicks of robots that no list names. Models of shuffled labels stay under 15%, those of the demo near 50%."""
 POINTER_CACHE_S: Final = 3.5
 """The function reads the pointer again at least so often (Settings.pointer_cache_s); verdicts before it may be old."""
 
@@ -221,7 +222,7 @@ def failures(run: Run, *, fpr_bound: float) -> list[str]:
             f"({', '.join(sorted(reason.value for reason in run.tally.reasons))}): see slidr logs score-clicks"
         )
     if knows_the_truth(run.judgement) and exceeds(run.judgement.fpr, fpr_bound):
-        wrong.append(f"the FPR on purchases must not lie above {fpr_bound:.2%}: {run.judgement.fpr.interval}")
+        wrong.append(f"the FPR on purchases must not lie above {fpr_bound:.2%}, it is {percent(run.judgement.fpr)}")
     if learned_too_little(run.judgement):
         wrong.append(
             f"at least {RECALL_FLOOR:.0%} of the clicks of robots that no list names must be found, found were "
