@@ -56,7 +56,7 @@ class Emulator:
 
     url: str
     state: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | None = None
 
     def client(self, service: str) -> Any:
         return client_at(self.url, service)

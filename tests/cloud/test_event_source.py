@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from typing import Any
-
-import pytest
 
 from .conftest import Emulator, eventually
 
@@ -175,34 +172,3 @@ def test_lanes_keep_the_order_of_a_partition_key_and_lose_nothing(emulator: Emul
     everything = [n for batch in consumer.batches() for n in batch]
     assert sorted(everything) == [*range(300), *range(1000, 1050)]
     assert [n for n in everything if n >= 1000] == list(range(1000, 1050))
-
-
-def test_events_per_second_through_a_function_that_does_little(
-    emulator: Emulator, capsys: pytest.CaptureFixture[str]
-) -> None:
-    count = 10_000
-    source = """
-        import base64, json, os
-        import boto3
-        seen = 0
-        def handler(event, context):
-            global seen
-            seen += len([json.loads(base64.b64decode(record["kinesis"]["data"])) for record in event["Records"]])
-            if seen == int(os.environ["COUNT"]):
-                boto3.client("s3").put_object(Bucket=os.environ["BUCKET"], Key="all", Body=str(seen))
-    """
-    bucket, (stream, arn) = emulator.bucket(), emulator.stream()
-    function = emulator.function(source, BUCKET=bucket, COUNT=str(count))
-    click = {"user": "u" * 20, "agent": "a" * 300, "page": "p" * 200}
-    emulator.put(stream, [{"n": n, **click} for n in range(count)])
-    began = time.perf_counter()
-    emulator.client("lambda").create_event_source_mapping(
-        FunctionName=function, EventSourceArn=arn, StartingPosition="TRIM_HORIZON", BatchSize=500
-    )
-
-    eventually(lambda: emulator.objects(bucket), within_s=60)
-
-    seconds = time.perf_counter() - began
-    assert count / seconds > 1_000  # promised; many times that on an idle machine
-    with capsys.disabled():
-        print(f"\n{count / seconds:,.0f} records/s of 0.6 kB, one shard, batches of 500, cold start included")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
-from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
 from .conftest import ROLE, Emulator, bundle, eventually
 
@@ -137,11 +134,9 @@ def test_concurrent_invocations_run_at_the_same_time(emulator: Emulator) -> None
     del bucket
     for _ in range(3):
         client.invoke(FunctionName=function, InvocationType="Event", Payload=b"{}")
-    began = time.monotonic()
     environments = eventually(lambda: _environments(emulator, function, 3))
 
     assert len(environments) == 3
-    assert time.monotonic() - began < 5
 
 
 def _environments(emulator: Emulator, function: str, at_least: int) -> list[psutil.Process]:
@@ -161,19 +156,3 @@ def test_new_code_replaces_the_running_environments(emulator: Emulator) -> None:
     emulator.client("lambda").update_function_code(FunctionName=function, ZipFile=code)
 
     assert invoke(emulator, function) == (2, None)
-
-
-@pytest.mark.parametrize("rounds", [200])
-def test_milliseconds_of_a_warm_invocation(emulator: Emulator, rounds: int, capsys: pytest.CaptureFixture[str]) -> None:
-    function = emulator.function("def handler(event, context): return event")
-    client = emulator.client("lambda")
-    invoke(emulator, function)
-    times = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        client.invoke(FunctionName=function, Payload=b'{"a": 1}')["Payload"].read()
-        times.append((time.perf_counter() - began) * 1000)
-    times.sort()
-    with capsys.disabled():
-        print(f"\nwarm Invoke over HTTP: p50 {times[rounds // 2]:.1f} ms, p99 {times[int(rounds * 0.99)]:.1f} ms")
-    assert Path(emulator.state).exists()

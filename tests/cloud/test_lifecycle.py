@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -198,12 +197,3 @@ def _launch(state: Path, *arguments: str) -> subprocess.Popen[str]:
 def _unhealthy(state: Path) -> lifecycle.CloudStatus | None:
     status = lifecycle.status(state)
     return None if status.healthy else status
-
-
-def test_the_time_that_up_and_down_take(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    began = time.perf_counter()
-    lifecycle.start(state, app=None)
-    up = time.perf_counter() - began
-    lifecycle.stop(state)
-    with capsys.disabled():
-        print(f"\nup without stacks {up:.1f} s, down {time.perf_counter() - began - up:.1f} s")
