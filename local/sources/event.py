@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -16,6 +17,16 @@ from slidr.purchase import Purchase
 
 Chunk = list["Event"]
 """A bounded run of events; readers yield a few thousand at a time."""
+
+
+CHUNK: Final = 2_000
+
+
+def chunked(events: Iterable[Event]) -> Iterator[Chunk]:
+    """The same events in runs of at most CHUNK."""
+    remaining = iter(events)
+    while chunk := list(islice(remaining, CHUNK)):
+        yield chunk
 
 
 class LogUnreadable(SlidrError):

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import IO, Final
 
-from local.sources.event import Chunk, Event, Kind
+from local.sources.event import CHUNK, Chunk, Event, Kind, chunked
 
 RUN_EVENTS: Final = 200_000
 """Events held in memory at once: about 150 MB of clicks."""
-_CHUNK: Final = 2_000
 _BY_TIME: Final = itemgetter(0, 1)
 """Event time, then clicks before purchases; what is equal stays in file order (sorts and merges are stable)."""
 
@@ -62,13 +61,13 @@ def in_event_order(
                 held = []
     held.sort(key=_BY_TIME)
     events = heapq.merge(*(_read_run(run) for run in runs), held, key=_BY_TIME) if runs else iter(held)
-    return Playlist(chunks=_chunked(events), first_ms=min(first_ms, last_ms), last_ms=last_ms, clicks=clicks)
+    return Playlist(chunks=chunked(events), first_ms=min(first_ms, last_ms), last_ms=last_ms, clicks=clicks)
 
 
 def _spilled(events: Chunk, stack: ExitStack) -> IO[bytes]:
     file = stack.enter_context(tempfile.TemporaryFile(prefix="slidr-send-"))  # noqa: SIM115 - the stack closes it
-    for start in range(0, len(events), _CHUNK):
-        rows = [tuple(event) for event in events[start : start + _CHUNK]]
+    for start in range(0, len(events), CHUNK):
+        rows = [tuple(event) for event in events[start : start + CHUNK]]
         pickle.dump(rows, file, protocol=pickle.HIGHEST_PROTOCOL)
     file.seek(0)
     return file
@@ -82,14 +81,3 @@ def _read_run(file: IO[bytes]) -> Iterator[Event]:
             return
         for row in rows:
             yield Event(*row)
-
-
-def _chunked(events: Iterator[Event]) -> Iterator[Chunk]:
-    chunk: Chunk = []
-    for event in events:
-        chunk.append(event)
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from local.sources.event import Chunk, Event, Kind
+from local.sources.event import Chunk, Event, Kind, chunked
 from slidr.contract import epoch_ms
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 DAY_MS: Final = 86_400_000
 FIRST_DAY: Final = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
 """Day 0 of simulated traffic unless told otherwise: a Monday, fixed so that a seed gives the same days for ever."""
-_CHUNK: Final = 2_000
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -34,8 +33,8 @@ def simulated_chunks(days: Iterator[SimulatedDay]) -> Iterator[Chunk]:
         end_ms = _end_of(day)
         today = [event for event in waiting if event.at_ms < end_ms]
         waiting = waiting[len(today) :]
-        yield from _chunked(heapq.merge(clicks, today, key=itemgetter(0, 1)))
-    yield from _chunked(iter(waiting))
+        yield from chunked(heapq.merge(clicks, today, key=itemgetter(0, 1)))
+    yield from chunked(iter(waiting))
 
 
 def span_of(traffic: Traffic, *, days: int, first: int = 0) -> tuple[int, int]:
@@ -53,14 +52,3 @@ def _events(frame: pl.DataFrame, kind: Kind, id_column: str) -> Iterator[Event]:
     for row in frame.iter_rows(named=True):
         record = {name: value for name, value in row.items() if value is not None}
         yield Event(epoch_ms(record["at"]), kind, record[id_column], _ENCODER.encode(record))
-
-
-def _chunked(events: Iterator[Event]) -> Iterator[Chunk]:
-    chunk: Chunk = []
-    for event in events:
-        chunk.append(event)
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
