@@ -130,8 +130,6 @@ def test_concurrent_invocations_run_at_the_same_time(emulator: Emulator) -> None
     source = "import time\ndef handler(event, context):\n    time.sleep(1.0)\n    return time.time()\n"
     function = emulator.function(source)
     client = emulator.client("lambda")
-    bucket = emulator.bucket()
-    del bucket
     for _ in range(3):
         client.invoke(FunctionName=function, InvocationType="Event", Payload=b"{}")
     environments = eventually(lambda: _environments(emulator, function, 3))
