@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)
 
-.PHONY: help setup demo demo-short test lint synth lock clean
+.PHONY: help setup demo demo-short test bench soak lint synth lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what there is to run
@@ -36,6 +36,12 @@ demo-short: setup  ## The demo's short form, which stops the cloud at its end
 
 test: setup build/bundles/.built  ## Run every test, with coverage
 	$(RUN)/python -m pytest --cov --cov-report=term:skip-covered $(TEST)
+
+bench: setup build/bundles/.built  ## Measure: one benchmark (BENCH=name), or all short ones (BENCH=--list says which)
+	@$(RUN)/python -m benchmarks $(BENCH)
+
+soak: setup build/bundles/.built  ## Measure what takes long: faults, whole real logs, ten million clicks
+	@$(RUN)/python -m benchmarks --soak
 
 lint: setup  ## Format, lint, types, import rules
 	$(RUN)/ruff format --check .
