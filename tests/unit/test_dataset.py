@@ -7,6 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from local.sources.event import Kind
+from local.sources.simulated import simulated_chunks
 from slidr.archive import archive_click, archive_purchase
 from slidr.click import parse_clicks
 from slidr.contract import from_epoch_ms
@@ -31,7 +33,6 @@ from training.lake_form import archived_clicks, archived_purchases
 from training.simulator import SimulatedDay, Traffic
 from training.simulator.families import FAMILIES
 from training.simulator.log import SimulatedLog, simulated_log
-from training.simulator.wire import click_lines, purchase_lines
 
 MONDAY = dt.datetime(2026, 11, 2, tzinfo=dt.UTC)
 TRAFFIC = Traffic(seed=5, start=MONDAY, clicks_per_day=1_500)
@@ -52,6 +53,11 @@ def rows(log: SimulatedLog) -> pl.DataFrame:
     return build_dataset(log.clicks, log.purchases, until=log.until, restart_every=None)
 
 
+def payloads(day: SimulatedDay, kind: Kind) -> list[bytes]:
+    """The records of a day as they are sent, in event-time order."""
+    return [event.payload for chunk in simulated_chunks(iter([day])) for event in chunk if event.kind is kind]
+
+
 def any_pseudonymiser() -> Pseudonymiser:
     return Pseudonymiser(bytes(range(32)), version=3)
 
@@ -59,7 +65,7 @@ def any_pseudonymiser() -> Pseudonymiser:
 def test_table_of_clicks_takes_the_form_that_the_online_transform_gives(day: SimulatedDay) -> None:
     table = archived_clicks(day.clicks, pseudonymiser=any_pseudonymiser(), crawlers=packaged_crawlers())
     at_ms = day.clicks["at"].to_physical().to_list()
-    clicks = parse_clicks(click_lines(day.clicks), arrived_ms=at_ms).clicks
+    clicks = parse_clicks(payloads(day, Kind.CLICK), arrived_ms=at_ms).clicks
     for click, row in zip(clicks, table.iter_rows(named=True), strict=True):
         form = archive_click(
             click, arrived_at=click.at, pseudonymiser=any_pseudonymiser(), crawlers=packaged_crawlers()
@@ -70,14 +76,14 @@ def test_table_of_clicks_takes_the_form_that_the_online_transform_gives(day: Sim
 def test_table_of_purchases_takes_the_form_that_the_online_transform_gives(day: SimulatedDay) -> None:
     table = archived_purchases(day.purchases, pseudonymiser=any_pseudonymiser())
     at_ms = day.purchases["at"].to_physical().to_list()
-    for line, at, row in zip(purchase_lines(day.purchases), at_ms, table.iter_rows(named=True), strict=True):
+    for line, at, row in zip(payloads(day, Kind.PURCHASE), at_ms, table.iter_rows(named=True), strict=True):
         purchase = parse_purchase(line, arrived_ms=at)
         form = archive_purchase(purchase, arrived_at=from_epoch_ms(at), pseudonymiser=any_pseudonymiser())
         assert {name: getattr(form, name) for name in row} == row
 
 
 def test_features_are_those_that_serving_builds_from_the_clicks_themselves(day: SimulatedDay) -> None:
-    clicks = parse_clicks(click_lines(day.clicks), arrived_ms=day.clicks["at"].to_physical().to_list()).clicks
+    clicks = parse_clicks(payloads(day, Kind.CLICK), arrived_ms=day.clicks["at"].to_physical().to_list()).clicks
     batch = counter_batch(clicks, any_pseudonymiser())
     context = context_of(
         batch.at_ms.tolist(), [c.time_zone for c in clicks], [c.logged_in for c in clicks], [c.device for c in clicks]

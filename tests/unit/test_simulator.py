@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from local.sources.event import Event, Kind
+from local.sources.simulated import simulated_chunks
 from slidr.click import Click, parse_clicks
 from slidr.contract import canonical_ip
 from slidr.features import local_minute_of_week
@@ -16,7 +18,6 @@ from slidr.givt import packaged_crawlers
 from slidr.purchase import Purchase, parse_purchase
 from training.simulator import SimulatedDay, Traffic
 from training.simulator.families import FAMILIES, ROBOTS
-from training.simulator.wire import click_lines, purchase_lines, wire_records
 
 MONDAY = dt.datetime(2026, 11, 2, tzinfo=dt.UTC)
 
@@ -28,6 +29,11 @@ def any_traffic(*, seed: int = 3, clicks_per_day: int = 12_000, mix: dict[str, f
 @pytest.fixture(scope="module")
 def tuesday() -> SimulatedDay:
     return any_traffic().day(1)
+
+
+def sent(*days: SimulatedDay) -> list[Event]:
+    """What `slidr send --simulate` and the demo put on the streams."""
+    return [event for chunk in simulated_chunks(iter(days)) for event in chunk]
 
 
 def same(one: SimulatedDay, other: SimulatedDay) -> bool:
@@ -81,8 +87,7 @@ def test_leaves_out_a_family_whose_share_is_zero() -> None:
 
 def test_the_truth_is_in_no_record(tuesday: SimulatedDay) -> None:
     names = [family.name.encode() for family in FAMILIES] + [b"family", b'robot"', b"truth"]
-    lines = click_lines(tuesday.clicks) + purchase_lines(tuesday.purchases)
-    text = b"\n".join(lines)
+    text = b"\n".join(event.payload for event in sent(tuesday))
     assert [name for name in names if name in text] == []
     click_fields = {field.encode_name for field in msgspec.structs.fields(Click)}
     assert set(tuesday.clicks.columns) == click_fields - {"version"}
@@ -96,22 +101,22 @@ def test_click_ids_do_not_sort_by_family(tuesday: SimulatedDay) -> None:
 
 
 def test_every_record_keeps_its_contract_and_its_address_is_canonical(tuesday: SimulatedDay) -> None:
-    records = list(wire_records([tuesday]))
+    records = sent(tuesday)
     assert all(one.at_ms <= other.at_ms for one, other in itertools.pairwise(records))
-    clicks = [record for record in records if record.kind == "click"]
+    clicks = [record for record in records if record.kind is Kind.CLICK]
     parsed = parse_clicks([r.payload for r in clicks], arrived_ms=[r.at_ms for r in clicks])
     assert parsed.rejects == []
     assert [click.click_id for click in parsed.clicks] == tuesday.clicks["click_id"].to_list()
     assert [click.ip for click in parsed.clicks] == tuesday.clicks["ip"].to_list()
     assert all(canonical_ip(ip) == ip for ip in tuesday.clicks["ip"].unique())
-    orders = [record for record in records if record.kind == "purchase"]
+    orders = [record for record in records if record.kind is Kind.PURCHASE]
     assert len(orders) == len(tuesday.purchases)
     assert {parse_purchase(r.payload, arrived_ms=r.at_ms).order_id for r in orders} == {r.key for r in orders}
 
 
 def test_purchases_wait_for_their_turn_among_the_next_days_clicks() -> None:
     traffic = any_traffic(clicks_per_day=1_500)
-    records = list(wire_records(traffic.days(3)))
+    records = sent(*traffic.days(3))
     at = [record.at_ms for record in records]
     assert at == sorted(at)
     assert len({record.key for record in records}) == len(records)
