@@ -15,7 +15,7 @@ from local.accounting import Accounting, SentRecord, sent_record
 from local.console import percent
 from local.decided_clicks import DecidedClicks
 from local.judging import UNKNOWN, judged
-from local.sending import clicks_in, play, playlist_of_log
+from local.sending import clicks_in, place_of_click, play, playlist_of_log
 from local.session import Session
 from local.sources.event import Chunk, Event, Kind
 from local.sources.ordering import Playlist
@@ -174,7 +174,7 @@ def _split_at(chunks: Iterator[Chunk], clicks: int) -> Iterator[Chunk]:
     left, marked = clicks, False
     for chunk in chunks:
         if not marked and clicks_in(chunk) >= left:
-            cut = _after_clicks(chunk, left)
+            cut = place_of_click(chunk, left)
             yield chunk[:cut]
             yield _MARKER
             yield chunk[cut:]
@@ -189,17 +189,6 @@ def _until_marker(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         if chunk is _MARKER:
             return
         yield chunk
-
-
-def _after_clicks(chunk: Chunk, clicks: int) -> int:
-    """Where in the chunk the first `clicks` clicks have passed."""
-    left = clicks
-    for index, event in enumerate(chunk):
-        if event.kind is Kind.CLICK:
-            if not left:
-                return index
-            left -= 1
-    return len(chunk)
 
 
 def _latency(entries: list[LedgerEntry]) -> tuple[float, float, float]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -77,7 +78,7 @@ def play(
         playlist: what to send.
         writer: where to.
         rate: clicks a second at most; None: as fast as the streams take them.
-        limit: stop after so many clicks.
+        limit: stop before the click after so many.
         on_put: told every chunk whose outcome is known.
         clock: seconds, monotonic.
         sleep: waits for seconds.
@@ -102,22 +103,24 @@ def clicks_in(chunk: Chunk) -> int:
 
 
 def _limited(chunks: Iterator[Chunk], limit: int | None) -> Iterator[Chunk]:
+    """What comes before the click after `limit` clicks: purchases that follow the last of them too."""
     left = limit
     for chunk in chunks:
         if left is None:
             yield chunk
             continue
-        kept: Chunk = []
-        for event in chunk:
-            if event.kind is Kind.CLICK:
-                if not left:
-                    break
-                left -= 1
-            kept.append(event)
-        if kept:
+        end = place_of_click(chunk, left)
+        if kept := chunk[:end]:
             yield kept
-        if not left:
+        if end < len(chunk):
             return
+        left -= clicks_in(chunk)
+
+
+def place_of_click(chunk: Chunk, number: int) -> int:
+    """Where in the chunk the click with this number (from 0) stands; its length where there are not so many."""
+    places = (place for place, event in enumerate(chunk) if event.kind is Kind.CLICK)
+    return next(islice(places, number, None), len(chunk))
 
 
 def _sliced(chunk: Chunk, rate: float | None) -> Iterator[Chunk]:

@@ -71,6 +71,11 @@ def test_stops_after_the_limit(limit: int) -> None:
     assert writer.put_events[-1].key == f"c{limit - 1}"
 
 
+def test_a_limit_leaves_out_no_purchase_before_the_next_click() -> None:
+    writer, _, _ = played(any_playlist(10), limit=10)
+    assert [event.key for event in writer.put_events][-2:] == ["c9", "o"]
+
+
 def test_sends_all_when_the_limit_is_beyond_the_end() -> None:
     writer, _, _ = played(any_playlist(3), limit=100)
     assert len(writer.put_events) == 4
