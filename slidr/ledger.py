@@ -2,7 +2,7 @@
 
 The fold takes verdicts in any order and any number of times and ends in the same state, so that a reader of the
 stream, of the lake, or of both agrees with every other reader. The first original (by `decided_at`) of a click wins;
-the last correction (by `decided_at`) supersedes it.
+the last correction (by `decided_at`) supersedes it. A backfilled row is no decision: whatever was decided supersedes it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ class Recorded(Protocol):
     @property
     def decided_at(self) -> Instant:
         """When it was decided."""
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why: a backfilled row says so here."""
 
 
 RecordT = TypeVar("RecordT", bound=Recorded)
@@ -95,13 +99,20 @@ class Ledger(Generic[RecordT]):
 
 def _supersedes(verdict: Recorded, known: Recorded) -> bool:
     """Whether `verdict` takes the place of `known`. A total order, so that the order of arrival does not matter."""
-    if verdict.kind != known.kind:
-        return verdict.kind == "correction"
+    if _standing(verdict) != _standing(known):
+        return _standing(verdict) > _standing(known)
     if verdict.decided_at == known.decided_at:  # the clock cannot tell: their content does
         ours, theirs = msgspec.json.encode(verdict), msgspec.json.encode(known)
         return ours > theirs if verdict.kind == "correction" else ours < theirs
     later = verdict.decided_at > known.decided_at
     return later if verdict.kind == "correction" else not later
+
+
+def _standing(verdict: Recorded) -> int:
+    """Which kind of record gives way to which: backfilled, original, correction."""
+    if verdict.kind == "correction":
+        return 2
+    return 0 if Reason.BACKFILLED in verdict.reasons else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +136,7 @@ class Tally:
     """Clicks on a GIVT list."""
     late: int
     latency_ms: tuple[float, float, float]
-    """p50, p95, p99 of arrival to decision, milliseconds; NaN without verdicts."""
+    """p50, p95, p99 of arrival to decision, milliseconds, backfilled rows left out; NaN without verdicts."""
 
     @property
     def ivr(self) -> Rate:
@@ -166,7 +177,8 @@ def tally(entries: Iterable[LedgerEntry]) -> Tally:
             invalid_cost[entry.currency] += entry.cost_micros
         listed += entry.givt
         late += entry.late
-        latencies.append((entry.decided_at - entry.arrived_at).total_seconds() * 1000.0)
+        if Reason.BACKFILLED not in entry.reasons:
+            latencies.append((entry.decided_at - entry.arrived_at).total_seconds() * 1000.0)
     return Tally(
         clicks=clicks,
         decisions=decisions,

@@ -173,7 +173,7 @@ Contract version {CONTRACT_VERSION}. JSON Schemas: [click](schemas/click-v1.sche
 """
 _LEDGER: Final = """\
 The `verdicts` stream is an append-only ledger: fold it by `click_id`. The first original wins, later originals are
-redeliveries, a correction supersedes.
+redeliveries, a correction supersedes. A row whose reasons hold `backfilled` gives way to any other of its click.
 """
 _LAKE: Final = """\
 Parquet at `clicks/`, `purchases/` and `verdicts/`, partitioned `date=YYYY-MM-DD/hour=HH/` by the UTC hour of `at`.

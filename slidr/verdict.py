@@ -42,6 +42,8 @@ class Reason(StrEnum):
     """The endpoint gave no score."""
     NO_RELEASE = "no_release"
     """No release is in force, or its bundle could not be read."""
+    BACKFILLED = "backfilled"
+    """Taken over from a log: nobody decided it here; a replay can. `decided_at` is its own time."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):

@@ -30,6 +30,7 @@ ENTRIES = st.builds(
     kind=st.sampled_from(["original", "correction"]),
     decided_s=st.integers(0, 3),  # narrow: ties of the clock must come up
     score=st.sampled_from([0.1, 0.2, 0.9]),
+    reasons=st.sampled_from([(), (Reason.BACKFILLED,)]),
 )
 
 
@@ -74,6 +75,13 @@ def test_lets_the_last_correction_win() -> None:
     assert list(Ledger([last, first, any_entry()])) == [last]
 
 
+@pytest.mark.parametrize("kind", ["original", "correction"])
+def test_lets_whatever_was_decided_supersede_a_backfilled_row(kind: str) -> None:
+    backfilled = any_entry(decided_s=1, decision=Decision.UNDECIDED, reasons=(Reason.BACKFILLED,))
+    decided = any_entry(kind=kind, decided_s=9)
+    assert list(Ledger([backfilled, decided])) == list(Ledger([decided, backfilled])) == [decided]
+
+
 def test_counts_how_many_clicks_are_new() -> None:
     ledger = Ledger([any_entry("a")])
     assert ledger.add([any_entry("a"), any_entry("b")]) == 1
@@ -108,6 +116,11 @@ def test_adds_up_decisions_slices_money_and_latency() -> None:
     assert result.cost_invalid_micros == {"EUR": 100, "USD": 100}
     assert result.releases == {"r-1": 3, "": 1}
     assert result.latency_ms[0] == 2_500.0
+
+
+def test_leaves_backfilled_rows_out_of_the_latency() -> None:
+    backfilled = any_entry("a", decision=Decision.UNDECIDED, reasons=(Reason.BACKFILLED,), release_id=None)
+    assert tally([backfilled, any_entry("b", decided_s=2)]).latency_ms[0] == 2_000.0
 
 
 def test_has_no_latency_without_verdicts() -> None:
