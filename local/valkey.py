@@ -43,11 +43,21 @@ class ValkeyUnavailable(SlidrError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Valkey:
-    """A running server, or the nodes of a running cluster; `ports[i]` belongs to `processes[i]`."""
+    """A running server, or the nodes of a running cluster; `ports[i]` belongs to `processes[i]`.
+
+    Primaries come first; a replica at place `i` follows the primary at place `i % primaries`.
+    """
 
     ports: tuple[int, ...]
     processes: tuple[subprocess.Popen[bytes], ...]
     host: str = HOST
+    replicas: int = 0
+    """Of each primary."""
+
+    @property
+    def primaries(self) -> int:
+        """How many nodes were primaries at the start."""
+        return len(self.ports) // (1 + self.replicas)
 
     @property
     def port(self) -> int:
@@ -88,15 +98,21 @@ def start_valkey(
     directory: Path,
     *,
     nodes: int = 1,
+    replicas: int = 0,
+    node_timeout_ms: int = 15_000,
     port: int | None = None,
     max_memory_mb: int | None = None,
     dies_with_parent: bool = True,
 ) -> Valkey:
     """Start one server (`nodes=1`) or a cluster of `nodes` primaries, without persistence, and wait until it serves.
 
+    Whole means: every primary sees every slot served, and every replica has its primary's data.
+
     Args:
         directory: where logs and cluster state go; made if missing.
         nodes: 1, or at least 3 for a cluster.
+        replicas: of each primary of a cluster, ready to take its place.
+        node_timeout_ms: how long a node may be silent before the others replace it (a cluster's default: 15 s).
         port: the port of a single server; a free one if None.
         max_memory_mb: refuse writes beyond it (no eviction: evicted counters would be silently wrong).
         dies_with_parent: the kernel ends the servers with the thread that started them (Linux); False detaches them.
@@ -106,8 +122,13 @@ def start_valkey(
     """
     binary = server_binary()
     directory.mkdir(parents=True, exist_ok=True)
-    ports = (port,) if port is not None and nodes == 1 else _free_ports(nodes)
-    bus_ports = _free_ports(nodes) if nodes > 1 else ()
+    if nodes == 1 and replicas:
+        raise ValkeyUnavailable(
+            f"replicas require a cluster of at least 3 nodes, but came replicas={replicas}, nodes=1"
+        )
+    count = nodes * (1 + replicas)
+    ports = (port,) if port is not None and nodes == 1 else _free_ports(count)
+    bus_ports = _free_ports(count) if nodes > 1 else ()
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for i, node_port in enumerate(ports):
@@ -115,11 +136,11 @@ def start_valkey(
             if nodes > 1:
                 state = f"nodes-{node_port}.conf"
                 command += ["--cluster-enabled", "yes", "--cluster-port", str(bus_ports[i])]
-                command += ["--cluster-config-file", state]
+                command += ["--cluster-config-file", state, "--cluster-node-timeout", str(node_timeout_ms)]
             processes.append(_start(command, dies_with_parent=dies_with_parent))
         for node_port, process in zip(ports, processes, strict=True):
             _wait_until(partial(_answers, node_port, process.pid), process, _log(directory, node_port))
-        server = Valkey(ports=ports, processes=tuple(processes))
+        server = Valkey(ports=ports, processes=tuple(processes), replicas=replicas)
         if nodes > 1:
             _join(server, bus_ports, directory)
     except BaseException:
@@ -167,6 +188,7 @@ def _options(directory: Path, port: int, max_memory_mb: int | None) -> list[str]
         "--loglevel": "notice",
         "--maxmemory": f"{max_memory_mb or 0}mb",
         "--maxmemory-policy": "noeviction",
+        "--repl-diskless-sync-delay": "0",
     }
     return [part for option in options.items() for part in option]
 
@@ -207,24 +229,45 @@ def _answers(port: int, pid: int) -> bool:
 
 def _join(server: Valkey, bus_ports: tuple[int, ...], directory: Path) -> None:
     """Share the slots out evenly, introduce the nodes to the first, wait until each sees a whole cluster."""
-    count = len(server.ports)
+    primaries = server.primaries
+    names: list[str] = []
     for i, port in enumerate(server.ports):
-        with Redis(host=HOST, port=port, socket_timeout=5) as client:
-            first, last = SLOTS * i // count, SLOTS * (i + 1) // count - 1
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
-            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
+        with _ask(port) as client:
+            names.append(client.execute_command("CLUSTER", "MYID"))
+            if i < primaries:
+                first, last = SLOTS * i // primaries, SLOTS * (i + 1) // primaries - 1
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
             if i > 0:
                 client.execute_command("CLUSTER", "MEET", HOST, server.ports[0], bus_ports[0])
-    for port, process in zip(server.ports, server.processes, strict=True):
-        _wait_until(partial(_sees_whole_cluster, port, count), process, _log(directory, port))
+    nodes = list(zip(server.ports, server.processes, strict=True))
+    for port, process in nodes[primaries:]:
+        primary = names[server.ports.index(port) % primaries]
+        _wait_until(partial(_follows, port, primary), process, _log(directory, port))
+    for port, process in nodes:
+        ready = partial(_sees_whole_cluster, port, primaries, server.replicas)
+        _wait_until(ready, process, _log(directory, port))
 
 
-def _sees_whole_cluster(port: int, count: int) -> bool:
-    with Redis(host=HOST, port=port, socket_timeout=1, decode_responses=True) as client:
+def _ask(port: int) -> Redis:
+    return Redis(host=HOST, port=port, socket_timeout=5, decode_responses=True)
+
+
+def _follows(port: int, primary: str) -> bool:
+    with _ask(port) as client:
+        state = client.info("replication")
+        if state["role"] == "master":  # asked once only: each asking starts the copy anew
+            client.execute_command("CLUSTER", "REPLICATE", primary)  # refused until the two have met
+        return bool(state.get("master_link_status") == "up")
+
+
+def _sees_whole_cluster(port: int, primaries: int, replicas: int) -> bool:
+    with _ask(port) as client:
         shards = client.execute_command("CLUSTER", "SHARDS")
         info = client.execute_command("CLUSTER", "INFO")
     text = info if isinstance(info, str) else "\n".join(f"{key}:{value}" for key, value in info.items())
-    return "cluster_state:ok" in text and f"cluster_size:{count}" in text and len(shards) == count
+    whole = len(shards) == primaries and all(len(shard["nodes"]) == 1 + replicas for shard in shards)
+    return "cluster_state:ok" in text and f"cluster_size:{primaries}" in text and whole
 
 
 def _wait_until(
