@@ -2,7 +2,7 @@
 
 The fold takes verdicts in any order and any number of times and ends in the same state, so that a reader of the
 stream, of the lake, or of both agrees with every other reader. The first original (by `decided_at`) of a click wins;
-the last correction (by `decided_at`) supersedes it. A backfilled row is no decision: whatever was decided supersedes it.
+the last correction (by `decided_at`) supersedes it. A backfilled row is no decision: any that was made supersedes it.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from training.scoring import open_scorer
 from training.simulator.families import FAMILIES
 from training.simulator.log import add_simulation_arguments, simulated_log, simulation_of
 from training.simulator.traffic import Traffic
+from training.slice_names import slice_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +70,7 @@ def evaluate(loaded: LoadedRelease, later: LaterDays) -> Evaluation:
     """Score the rows as serving does and judge the verdicts."""
     rows, truth = later.rows, later.truth
     scores = open_scorer(loaded.weights, "cpu").score(feature_matrix(rows))
-    cells = [pl.format(f"{c}={{}}", pl.col(c).cast(pl.String).fill_null("")) for c in loaded.release.slices.columns]
-    names = rows.select(pl.concat_str(cells, separator="|")).to_series()  # as slidr.slices.SliceMap names them
+    names = slice_names(rows, loaded.release.slices)
     givt = (rows["rule"] == LabelRule.GIVT.value).to_numpy()
     robot = truth["robot"].to_numpy()
     judgement = judge(

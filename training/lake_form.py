@@ -5,11 +5,11 @@ from __future__ import annotations
 import polars as pl
 
 from slidr.givt import CrawlerList
-from slidr.pseudonym import Pseudonymiser
+from slidr.pseudonym import Pseudonymiser, truncated_ip
 
 
 def archived_clicks(clicks: pl.DataFrame, *, pseudonymiser: Pseudonymiser, crawlers: CrawlerList) -> pl.DataFrame:
-    """Clicks in the lake's form (slidr/archive.py, the columns that training reads) from clicks in clear.
+    """Clicks in the lake's form (slidr/archive.py, all but `arrived_at`) from clicks in clear.
 
     Args:
         clicks: columns of `slidr.click.Click`.
@@ -24,6 +24,7 @@ def archived_clicks(clicks: pl.DataFrame, *, pseudonymiser: Pseudonymiser, crawl
         _tokens(clicks["session"], "session", pseudonymiser).alias("session_token"),
         _tokens(clicks["ip"], "ip", pseudonymiser).alias("ip_token"),
         _tokens(agents, "ua", pseudonymiser).alias("ua_token"),
+        _networks(clicks["ip"]).alias("ip_prefix"),
         _each(agents, {agent: crawlers.names(agent) for agent in agents.unique()}, pl.Boolean).alias("givt"),
         *("device", "logged_in", "advertiser", "campaign", "ad", "placement", "marketplace", "time_zone"),
         *("cost_micros", "currency"),
@@ -31,7 +32,7 @@ def archived_clicks(clicks: pl.DataFrame, *, pseudonymiser: Pseudonymiser, crawl
 
 
 def archived_purchases(purchases: pl.DataFrame, *, pseudonymiser: Pseudonymiser) -> pl.DataFrame:
-    """Purchases in the lake's form from purchases in clear (columns of `slidr.purchase.Purchase`)."""
+    """Purchases in the lake's form, all but `arrived_at`, from purchases in clear (as `slidr.purchase.Purchase`)."""
     return purchases.select(
         "order_id",
         "at",
@@ -44,6 +45,13 @@ def archived_purchases(purchases: pl.DataFrame, *, pseudonymiser: Pseudonymiser)
 def _tokens(values: pl.Series, kind: str, pseudonymiser: Pseudonymiser) -> pl.Series:
     known = {value: pseudonymiser.token(kind, value) for value in values.unique() if value is not None}
     return _each(values, known, pl.String)
+
+
+def _networks(addresses: pl.Series) -> pl.Series:
+    """`truncated_ip` of canonical addresses; those of IPv4, which are most, without a call each."""
+    network = addresses.str.extract(r"^(\d+\.\d+\.\d+)\.\d+$") + ".0/24"
+    others = addresses.filter(network.is_null() & addresses.is_not_null()).unique()
+    return network.fill_null(_each(addresses, {address: truncated_ip(address) for address in others}, pl.String))
 
 
 def _each(values: pl.Series, answers: dict[str, str] | dict[str, bool], dtype: type[pl.DataType]) -> pl.Series:

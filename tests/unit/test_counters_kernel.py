@@ -19,6 +19,7 @@ from slidr.counters import (
     RAW_COLUMNS,
     RECENT_CAP,
     SECOND_MS,
+    TTL_MS,
     Caps,
 )
 from slidr.errors import FeatureMismatch
@@ -53,6 +54,18 @@ def test_full_knowledge_has_no_late_click_and_no_duplicate(batches: list[Counter
     counts = count(log)
     assert not any(counts[:, RAW_COLUMNS.index(f"{entity.name}.late")].any() for entity in ENTITIES)
     np.testing.assert_array_equal(counts, Oracle().apply(log))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(batches=histories(), caps=st.sampled_from(TIGHT_CAPS), share=st.floats(0, 1))
+def test_what_is_older_than_the_least_time_to_live_changes_no_count(
+    batches: list[CounterBatch], caps: Caps, share: float
+) -> None:
+    log = joined(batches)
+    log = log.rows(event_order(log))
+    start = int(share * (log.clicks - 1))
+    seen = log.rows((log.at_ms > log.at_ms[start] - TTL_MS) | (np.arange(log.clicks) >= start))
+    np.testing.assert_array_equal(count(seen, caps=caps)[start - log.clicks :], count(log, caps=caps)[start:])
 
 
 def test_counts_of_a_hot_key_stop_at_the_cap() -> None:
