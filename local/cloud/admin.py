@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from local.cloud.processes import is_alive
+from local.cloud.supervision import ProcessReport
 
 _LOGGER = logging.getLogger("slidr.admin")
 _PREFIX = "/_slidr/"
@@ -19,16 +20,12 @@ class Admin:
     """Answers /_slidr/processes and /_slidr/flush, and ends what was registered when the emulator stops."""
 
     def __init__(self) -> None:
-        self._processes: list[Callable[[], Mapping[str, int | None]]] = []
+        self._processes: list[Callable[[], Mapping[str, ProcessReport]]] = []
         self._flush: Callable[[], int] = lambda: 0
         self._endings: list[Callable[[], object]] = []
 
-    def add_process(self, part: str, pid: int) -> None:
-        """Report on one process, which is to live as long as the emulator."""
-        self._processes.append(lambda: {part: pid})
-
-    def add_processes(self, listed: Callable[[], Mapping[str, int | None]]) -> None:
-        """Report on processes that come and go; a pid of None is one that should run and does not."""
+    def add_processes(self, listed: Callable[[], Mapping[str, ProcessReport]]) -> None:
+        """Report on processes, by their names; they may come and go."""
         self._processes.append(listed)
 
     def on_flush(self, flush: Callable[[], int]) -> None:
@@ -63,11 +60,16 @@ class Admin:
 
     async def _answer(self, path: str) -> tuple[int, object]:
         if path == "processes":
-            pids = {part: pid for listed in self._processes for part, pid in listed().items()}
+            reports = {part: report for listed in self._processes for part, report in listed().items()}
             return 200, [
-                {"part": part, "healthy": is_alive(pid), "detail": f"pid {pid}" if is_alive(pid) else "has ended"}
-                for part, pid in pids.items()
+                {"part": part, "healthy": is_alive(report.pid), "detail": _detail(report)}
+                for part, report in reports.items()
             ]
         if path == "flush":
             return 200, {"objects": await asyncio.to_thread(self._flush)}
         return 404, {"error": f"no /_slidr/{path}; there are processes and flush"}
+
+
+def _detail(report: ProcessReport) -> str:
+    state = f"pid {report.pid}" if is_alive(report.pid) else "has ended"
+    return f"{state}, {report.note}" if report.note else state

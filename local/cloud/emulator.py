@@ -19,9 +19,10 @@ from pathlib import Path
 
 from local.cloud import seams
 from local.cloud.admin import Admin
+from local.cloud.cache_node import CacheNode
+from local.cloud.faults import Faults
 from local.cloud.gateway import ACCESS_KEY, ACCOUNT, REGION, SECRET_KEY
-from local.cloud.processes import daemon_of, remember
-from local.valkey import start_valkey
+from local.cloud.supervision import supervise
 
 _LOGGER = logging.getLogger("slidr.emulator")
 _HOST = "127.0.0.1"
@@ -117,6 +118,7 @@ def _install(settings: EmulatorSettings) -> Admin:
     admin = Admin()
     admin.on_flush(delivery.install(settings.buffer_interval_s).flush)
     admin.add_processes(sagemaker.endpoints.processes)
+    supervise("containers", sagemaker.endpoints.supervised)
     admin.at_shutdown(sagemaker.endpoints.remove_all)
     admin.at_shutdown(seams.reach("core.lambda_runtime.reset"))
     return admin
@@ -144,7 +146,8 @@ async def _serve(settings: EmulatorSettings, admin: Admin) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve(admin.in_front_of(seams.reach("app.app")), config, shutdown_trigger=stop.wait)
+    app = Faults().in_front_of(admin.in_front_of(seams.reach("app.app")))
+    await serve(app, config, shutdown_trigger=stop.wait)
 
 
 def run(settings: EmulatorSettings) -> None:
@@ -154,22 +157,24 @@ def run(settings: EmulatorSettings) -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     seams.assert_emulator_fits()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # The main thread lives as long as the process, so a server bound to the thread that started it dies with both.
-    valkey = start_valkey(settings.state / "valkey", port=settings.valkey_port) if settings.start_valkey else None
+    pid_file = settings.state / "run" / "valkey.json"
+    cache = (
+        CacheNode(settings.state / "valkey", port=settings.valkey_port, pid_file=pid_file)
+        if settings.start_valkey
+        else None
+    )
     admin = _install(settings)
-    if valkey is not None:
-        (settings.state / "run").mkdir(exist_ok=True)
-        # Valkey writes its title over its environment, so the sweep by mark does not find it: by this file it is found.
-        remember(settings.state / "run" / "valkey.json", daemon_of(valkey.pids[0]))
-        admin.add_process("valkey", valkey.pids[0])
+    if cache is not None:
+        admin.add_processes(lambda: {"valkey": cache.supervised.report()})
+        supervise("the cache", lambda: [cache.supervised])
     if settings.launcher is not None and settings.ready_file is not None:
         watch = threading.Thread(target=_watch_launcher, args=(settings.launcher, settings.ready_file), daemon=True)
         watch.start()
     asyncio.run(_serve(settings, admin))
     _LOGGER.warning("stopped on request")
     admin.shut_down()
-    if valkey is not None:
-        valkey.stop()
+    if cache is not None:
+        cache.stop()
     # Threads that still hold a request or a batch end here, and the kernel ends what children are left.
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""SageMaker endpoints: fleets of serving containers, replaced blue/green, and the traffic to them."""
+"""SageMaker endpoints: fleets of serving containers, rolled blue/green, restarted when dead, and their traffic."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from local.cloud import seams
 from local.cloud.containers import ContainerHost, ServingContainer, start_serving
+from local.cloud.supervision import ProcessReport, Supervised
 from slidr.errors import SlidrError
 
 _INVOCATION_LIMIT_S = 60.0
@@ -40,12 +41,13 @@ class VariantPlan:
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Variant:
-    """One production variant in service."""
+    """One production variant in service; its container is replaced where it dies."""
 
     plan: VariantPlan
     container: ServingContainer
+    supervised: Supervised = field(init=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +77,9 @@ class Endpoints:
         started: list[Variant] = []
         try:
             for plan in plans:
-                container = start_serving(
-                    self.host,
-                    f"{name}-{plan.name}",
-                    model_data_url=plan.model_data_url,
-                    environment=plan.environment,
-                )
-                started.append(Variant(plan, container))
+                variant = Variant(plan, self._start(name, plan))
+                variant.supervised = self._supervised(name, variant)
+                started.append(variant)
         except BaseException:
             for variant in started:
                 variant.container.stop()
@@ -100,18 +98,36 @@ class Endpoints:
         for name in list(self._fleets):
             self.remove(name)
 
-    def processes(self) -> dict[str, int | None]:
-        """Return the pid of each container in service, None for one that has ended."""
-        return {
-            f"container {name}/{variant.plan.name}": variant.container.process.pid if variant.container.runs else None
-            for name, fleet in list(self._fleets.items())
-            for variant in fleet
-        }
+    def supervised(self) -> list[Supervised]:
+        """Return every container in service: what a supervisor is to look after."""
+        return [variant.supervised for fleet in list(self._fleets.values()) for variant in fleet]
+
+    def processes(self) -> dict[str, ProcessReport]:
+        """Return how each container in service is."""
+        return {supervised.name: supervised.report() for supervised in self.supervised()}
 
     def runs(self, name: str) -> bool:
         """Whether every container of the endpoint is alive."""
         fleet = self._fleets.get(name, ())
         return bool(fleet) and all(variant.container.runs for variant in fleet)
+
+    def _start(self, name: str, plan: VariantPlan) -> ServingContainer:
+        return start_serving(
+            self.host, f"{name}-{plan.name}", model_data_url=plan.model_data_url, environment=plan.environment
+        )
+
+    def _supervised(self, name: str, variant: Variant) -> Supervised:
+        def restart() -> None:
+            container = self._start(name, variant.plan)
+            variant.container = container
+            if variant not in self._fleets.get(name, ()):
+                container.stop()  # the fleet was replaced or removed meanwhile
+
+        def pid() -> int | None:
+            container = variant.container
+            return container.process.pid if container.runs else None
+
+        return Supervised(name=f"container {name}/{variant.plan.name}", pid=pid, restart=restart)
 
     def invoke(self, name: str, body: bytes, headers: Mapping[str, str]) -> ModelAnswer:
         """Send one request to a container. `headers` are the container's: Content-Type, Accept, custom attributes.
@@ -151,21 +167,20 @@ class Endpoints:
             if key in ("content-type", "accept", "x-amzn-sagemaker-custom-attributes", "x-amzn-sagemaker-inference-id")
         }
         pool: dict[int, http.client.HTTPConnection] = self._local.__dict__.setdefault("pool", {})
+        port = variant.container.port
         for fresh in (False, True):
-            connection = None if fresh else pool.get(variant.container.port)
+            connection = None if fresh else pool.get(port)
             reused = connection is not None
             if connection is None:
-                connection = http.client.HTTPConnection(
-                    "127.0.0.1", variant.container.port, timeout=_INVOCATION_LIMIT_S
-                )
-                pool[variant.container.port] = connection
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_INVOCATION_LIMIT_S)
+                pool[port] = connection
             try:
                 connection.request("POST", "/invocations", body=body, headers=passed)
                 response = connection.getresponse()
                 answer = response.read()
             except (OSError, http.client.HTTPException):
                 connection.close()
-                pool.pop(variant.container.port, None)
+                pool.pop(port, None)
                 if not reused:
                     raise
                 continue

@@ -96,6 +96,28 @@ def test_the_status_names_a_model_server_that_died(state: Path) -> None:
     assert [part.part for part in status.parts if not part.healthy] == ["container e/main"]
 
 
+def test_a_dead_model_server_and_a_dead_cache_are_started_again_unasked(state: Path) -> None:
+    cloud = busy(state)
+    with Redis(port=cloud.valkey_port) as cache:
+        cache.set("counted", "before")
+    for name in ("fake_container.py serve", "valkey-server"):
+        (process,) = belonging_to(state, running=name)
+        process.kill()
+    waiting = eventually(lambda: _unhealthy(state, parts=2))
+    assert all(part.detail.startswith("has ended, is started again in") for part in waiting.parts if not part.healthy)
+
+    status = eventually(lambda: _healthy(state))
+
+    details = {part.part: part.detail for part in status.parts}
+    assert details["valkey"].endswith(", restarted once")
+    assert details["container e/main"].endswith(", restarted once")
+    with Redis(port=cloud.valkey_port) as cache:
+        assert cache.get("counted") is None
+    assert cloud.client("sagemaker-runtime").invoke_endpoint(EndpointName="e", Body=b"\x01")["Body"].read()
+    lifecycle.stop(state)
+    assert belonging_to(state) == []
+
+
 def test_nothing_is_left_when_the_emulator_is_killed(state: Path) -> None:
     busy(state)
     (emulator,) = belonging_to(state, running="local.cloud.emulator")
@@ -194,6 +216,11 @@ def _launch(state: Path, *arguments: str) -> subprocess.Popen[str]:
     return launcher
 
 
-def _unhealthy(state: Path) -> lifecycle.CloudStatus | None:
+def _unhealthy(state: Path, *, parts: int = 1) -> lifecycle.CloudStatus | None:
     status = lifecycle.status(state)
-    return None if status.healthy else status
+    return status if sum(not part.healthy for part in status.parts) == parts else None
+
+
+def _healthy(state: Path) -> lifecycle.CloudStatus | None:
+    status = lifecycle.status(state)
+    return status if status.healthy else None
