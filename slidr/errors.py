@@ -64,3 +64,23 @@ class ReleaseInvalid(SlidrError):
 
 class ReleaseConflict(SlidrError):
     """The pointer was changed by somebody else since it was read."""
+
+
+class CalibrationInfeasible(SlidrError):
+    """No thresholds keep the coverage floors, the caps and the false-positive budget at once.
+
+    `slices` are those whose floors bind, the dearest first; `least_budget` is the overall FPR that would do.
+    """
+
+    def __init__(self, message: str, *, slices: tuple[str, ...], least_budget: float) -> None:
+        super().__init__(message)
+        self.slices = slices
+        self.least_budget = least_budget
+
+
+class CalibrationInexact(SlidrError):
+    """A solver did not reach an optimum, or thresholds do not keep what was promised for them."""
+
+
+class CalibrationUncertified(SlidrError):
+    """The settings ask for a certificate, and the held-out purchases do not give one."""
