@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
@@ -33,8 +35,26 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 def head_of(path: Path) -> bytes:
     """The first (decompressed) bytes of `path`, at most HEAD_BYTES."""
+    with whole_gzip(path), open_bytes(path) as file:
+        return file.read(HEAD_BYTES)
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, each with its number from 1 on, without the white space around it.
+
+    Raises:
+        LogUnreadable: there is no such file, or its gzip data is damaged.
+    """
+    with whole_gzip(path), open_bytes(path) as file:
+        for number, line in enumerate(file, start=1):
+            if text := line.strip():
+                yield number, text
+
+
+@contextmanager
+def whole_gzip(path: Path) -> Iterator[None]:
+    """Within it, damaged gzip data of `path` is told as LogUnreadable."""
     try:
-        with open_bytes(path) as file:
-            return file.read(HEAD_BYTES)
+        yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as failure:
         raise LogUnreadable(f"{path} is not whole gzip data ({failure}): copy or download it again.") from failure

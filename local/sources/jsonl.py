@@ -12,11 +12,9 @@ from typing import Final
 
 import msgspec
 
-from local.sources.compressed import open_bytes
-from local.sources.event import Chunk, Event, Kind
+from local.sources.compressed import lines_of
+from local.sources.event import Chunk, Event, Kind, chunked
 from slidr.contract import epoch_ms
-
-_CHUNK: Final = 5_000
 
 
 class _Outline(msgspec.Struct):
@@ -47,21 +45,15 @@ class JsonLines:
 
     def read(self, path: Path, *, kind: Kind) -> Iterator[Chunk]:
         """The lines as events; blank ones are skipped."""
-        chunk: Chunk = []
-        at_ms = 0
-        with open_bytes(path) as file:
-            for number, line in enumerate(file, start=1):
-                payload = line.strip()
-                if not payload:
-                    continue
-                key, came_ms = _key_and_time(payload, kind)
-                at_ms = at_ms if came_ms is None else came_ms
-                chunk.append(Event(at_ms, kind, key or f"line-{number}", payload))
-                if len(chunk) == _CHUNK:
-                    yield chunk
-                    chunk = []
-        if chunk:
-            yield chunk
+        return chunked(_events(path, kind))
+
+
+def _events(path: Path, kind: Kind) -> Iterator[Event]:
+    at_ms = 0
+    for number, payload in lines_of(path):
+        key, came_ms = _key_and_time(payload, kind)
+        at_ms = at_ms if came_ms is None else came_ms
+        yield Event(at_ms, kind, key or f"line-{number}", payload)
 
 
 def _key_and_time(payload: bytes, kind: Kind) -> tuple[str | None, int | None]:

@@ -16,17 +16,15 @@ marketplace "cn", time zone Asia/Shanghai.
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import hashlib
-import io
 import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from local.sources.compressed import open_bytes
-from local.sources.event import Chunk, Event, Kind, LogUnreadable, click_event, purchase_event
+from local.sources.csv_rows import csv_rows, has_header
+from local.sources.event import Chunk, Event, Kind, LogUnreadable, chunked, click_event, purchase_event
 from slidr.click import Click, Device
 from slidr.purchase import Purchase
 
@@ -35,7 +33,6 @@ _FIRST_ADDRESS: Final = int(ipaddress.IPv4Address("240.0.0.0"))
 _IP_CODES: Final = 2**20 - 1
 """Codes below this have a /24 of their own in 240.0.0.0/4, the broadcast network left out; the whole set's largest
 code is 364,778."""
-_CHUNK: Final = 5_000
 
 
 class TalkingData:
@@ -46,8 +43,7 @@ class TalkingData:
 
     def recognises(self, head: bytes) -> bool:
         """Whether the first line is TalkingData's header."""
-        first = head.partition(b"\n")[0].decode("utf-8", "replace").strip().lstrip("\ufeff")
-        return tuple(first.split(",")) == HEADER
+        return has_header(head, HEADER)
 
     def read(self, path: Path, *, kind: Kind) -> Iterator[Chunk]:
         """Clicks, each followed by its install where it led to one, in file order.
@@ -57,23 +53,20 @@ class TalkingData:
         """
         if kind is Kind.PURCHASE:
             raise LogUnreadable(f"a file of purchases is required, came TalkingData clicks ({path}): give it as PATH")
-        chunk: Chunk = []
-        with open_bytes(path) as binary, io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file)
-            next(rows)
-            for number, row in enumerate(rows, start=1):
-                try:
-                    chunk.extend(_events(number, row))
-                except ValueError as failure:
-                    raise LogUnreadable(
-                        f"{path}, data row {number}: {TalkingData.expects} with integer codes and times like "
-                        f"2017-11-07 09:30:38 are required, came {','.join(row)!r} ({failure})"
-                    ) from failure
-                if len(chunk) >= _CHUNK:
-                    yield chunk
-                    chunk = []
-        if chunk:
-            yield chunk
+        return chunked(_all_events(path))
+
+
+def _all_events(path: Path) -> Iterator[Event]:
+    rows = csv_rows(path)
+    next(rows)
+    for number, row in enumerate(rows, start=1):
+        try:
+            yield from _events(number, row)
+        except ValueError as failure:
+            raise LogUnreadable(
+                f"{path}, data row {number}: {TalkingData.expects} with integer codes and times like "
+                f"2017-11-07 09:30:38 are required, came {','.join(row)!r} ({failure})"
+            ) from failure
 
 
 def address_of(code: int) -> str:
