@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from local.sources.combined import CombinedLog
 from local.sources.compressed import head_of
 from local.sources.event import LogFormat, LogUnreadable
 from local.sources.jsonl import JsonLines
 from local.sources.parquet import ParquetRecords
+from local.sources.rees46 import Rees46
 from local.sources.talkingdata import TalkingData
 
-FORMATS: Final[tuple[LogFormat, ...]] = (ParquetRecords(), TalkingData(), JsonLines())
+FORMATS: Final[tuple[LogFormat, ...]] = (ParquetRecords(), TalkingData(), Rees46(), JsonLines(), CombinedLog())
 """In the order in which they are asked. A new importer is one more entry."""
 
 
