@@ -115,7 +115,7 @@ def _lowered(problem: Problem, fpr: Floats) -> Ints:
     """The last usable vertex of each slice whose FPR is not above the given one."""
     curves = problem.curves
     within = curves.leading(curves.fpr <= fpr[curves.owner])
-    return np.clip(curves.starts[:-1] + within - 1, problem.first, problem.last)
+    return np.asarray(np.clip(curves.starts[:-1] + within - 1, problem.first, problem.last), dtype=np.int64)
 
 
 def fitted(problem: Problem) -> Parabolas:
