@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class SlidrError(Exception):
     """Any state that SLIDR names. Catch the named children, not this."""
@@ -69,13 +71,26 @@ class ReleaseConflict(SlidrError):
 class CalibrationInfeasible(SlidrError):
     """No thresholds keep the coverage floors, the caps and the false-positive budget at once.
 
-    `slices` are those whose floors bind, the dearest first; `least_budget` is the overall FPR that would do.
+    `budget` is the overall FPR that was asked for and `least_budget` the least that would do, `slices` are those whose
+    floors bind, the dearest first, `spent` what lists and given thresholds cost in invalidated purchasing clicks.
     """
 
-    def __init__(self, message: str, *, slices: tuple[str, ...], least_budget: float) -> None:
-        super().__init__(message)
-        self.slices = slices
+    def __init__(self, *, budget: float, least_budget: float, slices: tuple[str, ...], spent: float) -> None:
+        named = ", ".join(slices[:5]) + (f" and {len(slices) - 5} more" if len(slices) > 5 else "")
+        enough = math.ceil(least_budget * 1e6) / 1e6  # rounded to what it shows, and up
+        super().__init__(
+            f"an overall FPR budget of at least {enough:.4%} is required, came {budget:.4%}: "
+            f"lists and given thresholds cost {spent:g} purchasing clicks"
+            + (
+                f", coverage floors bind in {named}. Lower min_coverage there, or raise fpr_budget."
+                if named
+                else ". Raise fpr_budget."
+            )
+        )
+        self.budget = budget
         self.least_budget = least_budget
+        self.slices = slices
+        self.spent = spent
 
 
 class CalibrationInexact(SlidrError):

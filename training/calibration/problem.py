@@ -100,8 +100,8 @@ def pose(
     >>> pose(curves, Spending(budget=0.001, purchases=100), names=["device=tv"], min_coverage=0.8)
     Traceback (most recent call last):
     slidr.errors.CalibrationInfeasible: an overall FPR budget of at least 1.0000% is required, came 0.1000%: \
-lists and given thresholds cost 0 of 100 purchasing clicks, coverage floors bind in device=tv. Raise fpr_budget, or \
-lower min_coverage in these slices.
+lists and given thresholds cost 0 purchasing clicks, coverage floors bind in device=tv. Lower min_coverage there, or \
+raise fpr_budget.
     """
     if not 0.0 <= spending.budget < 1.0 or cap_factor <= 0.0:
         raise ValueError(f"budget must be in [0, 1) and cap_factor above 0, came {spending.budget}, {cap_factor}")
@@ -127,19 +127,12 @@ def _infeasible(
     curves, cost = problem.curves, problem.curves.wrong[problem.first]
     overall = (spending.listed + spending.charged + problem.least_cost) / max(spending.purchases, 1.0)
     for_caps = float(curves.fpr[problem.first].max(initial=0.0)) / cap_factor
-    least = max(overall, for_caps)
     over_budget = problem.least_cost > problem.allowance + SLACK
     binding = np.flatnonzero(over_cap | ((cost > 0) & over_budget))
     binding = binding[np.argsort(-cost[binding], kind="stable")]
-    named = tuple(names[s] if names else str(s) for s in binding.tolist())
-    floors = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
-    spent = spending.listed + spending.charged
     return CalibrationInfeasible(
-        f"an overall FPR budget of at least {least:.4%} is required, came {spending.budget:.4%}: "
-        f"lists and given thresholds cost {spent:g} of {spending.purchases:g} purchasing clicks"
-        + (f", coverage floors bind in {floors}" if named else "")
-        + ". Raise fpr_budget, or lower min_coverage"
-        + (" in these slices." if named else "."),
-        slices=named,
-        least_budget=least,
+        budget=spending.budget,
+        least_budget=max(overall, for_caps),
+        slices=tuple(names[s] if names else str(s) for s in binding.tolist()),
+        spent=spending.listed + spending.charged,
     )

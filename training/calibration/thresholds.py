@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
 
-from slidr.errors import CalibrationInexact
+from slidr.errors import CalibrationInexact, CalibrationInfeasible
 from slidr.metrics import Rate, rate
 from slidr.slices import Thresholds
 from training.calibration.curve import Curves, Flags, Floats, Ints, ScoredClicks, Scores, curves_of, knee
@@ -22,6 +22,7 @@ Form = Literal["exact", "paper"]
 N_MIN: Final = 100
 """Purchasing clicks that a slice needs for a threshold of its own."""
 OWN: Final = "own"
+_MOST_RISES: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,6 +151,28 @@ def calibrate(rows: CalibrationRows, settings: CalibrationSettings) -> Calibrati
         CalibrationInexact: the paper form was asked for and its solver did not reach an optimum, or the thresholds do
             not keep on the rows what was computed for them.
     """
+    try:
+        return _calibrated(rows, settings)
+    except CalibrationInfeasible as failure:
+        raise _least_that_would_do(rows, settings, failure) from failure
+
+
+def _least_that_would_do(
+    rows: CalibrationRows, settings: CalibrationSettings, failure: CalibrationInfeasible
+) -> CalibrationInfeasible:
+    """The failure, with a budget that does: as it rises, so does what parents' thresholds cost."""
+    least = failure.least_budget
+    for _ in range(_MOST_RISES):
+        try:
+            _calibrated(rows, replace(settings, budget=least * (1.0 + SLACK)))
+        except CalibrationInfeasible as again:
+            least = again.least_budget
+        else:
+            break
+    return CalibrationInfeasible(budget=settings.budget, least_budget=least, slices=failure.slices, spent=failure.spent)
+
+
+def _calibrated(rows: CalibrationRows, settings: CalibrationSettings) -> Calibration:
     if settings.n_min < 1 or settings.form not in {"exact", "paper"}:
         raise ValueError(
             f'n_min must be at least 1 and form "exact" or "paper", came {settings.n_min}, {settings.form!r}'
