@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from slidr.errors import CalibrationInfeasible
-from tests.unit.calibration.curve_worlds import SLICES, curves, many_curves
+from tests.curve_worlds import SLICES, curves, many_curves
 from training.calibration.curve import Curves
 from training.calibration.exact import exact_form
 from training.calibration.problem import Problem, Spending, pose

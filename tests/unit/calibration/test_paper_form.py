@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import lsq_linear
 
 from slidr.errors import CalibrationInexact
-from tests.unit.calibration.curve_worlds import SLICES, curves, many_curves
+from tests.curve_worlds import SLICES, curves, many_curves
 from tests.unit.calibration.test_exact_form import brute_force, posed
 from training.calibration import paper
 from training.calibration.exact import exact_form

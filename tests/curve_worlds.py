@@ -1,4 +1,4 @@
-"""Curves for tests: small ones that hypothesis draws, and large ones that a seed makes."""
+"""Curves for tests and benchmarks: small ones that hypothesis draws, and large ones that a seed makes."""
 
 from __future__ import annotations
 
