@@ -58,8 +58,8 @@ class Steps:
 
 
 @contextmanager
-def clicks_bar(description: str, *, total: int | None) -> Iterator[ClicksBar]:
-    """A progress bar that counts clicks and says how many a second."""
+def clicks_bar(description: str, *, total: int | None, of: str = "clicks") -> Iterator[ClicksBar]:
+    """A progress bar that counts clicks (or what `of` says) and tells how many a second."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -69,14 +69,15 @@ def clicks_bar(description: str, *, total: int | None) -> Iterator[ClicksBar]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        yield ClicksBar(progress, description, total)
+        yield ClicksBar(progress, description, total, of)
 
 
 class ClicksBar:
     """One bar; `advance` is told how many more clicks were done."""
 
-    def __init__(self, progress: Progress, description: str, total: int | None) -> None:
+    def __init__(self, progress: Progress, description: str, total: int | None, of: str) -> None:
         self._progress = progress
+        self._of = of
         self._began = time.monotonic()
         self._done = 0
         self._task = progress.add_task(description, total=total, rate="")
@@ -85,7 +86,7 @@ class ClicksBar:
         """Count `clicks` more."""
         self._done += clicks
         per_s = self._done / max(time.monotonic() - self._began, 1e-6)
-        self._progress.update(self._task, advance=clicks, rate=f"{per_s:,.0f} clicks/s")
+        self._progress.update(self._task, advance=clicks, rate=f"{per_s:,.0f} {self._of}/s")
 
 
 def percent(rate: Rate) -> str:
