@@ -3,7 +3,8 @@
     python -m training.dataset --days 10 --clicks-per-day 20000 --out build/dataset/part-0.parquet
 
 Parquet columns, the training channel's format: every name of `slidr.features.FEATURE_NAMES` (float32), click_id, at,
-label, rule, purchased, user_token (for splits by user), the slice columns, hour_of_week (local), session_clicks_1h.
+label, rule, purchased, user_token and session_token (for splits by person), the slice columns, hour_of_week (local),
+session_clicks_1h.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from training.simulator.log import add_simulation_arguments, simulated_log, simu
 Floats = NDArray[np.float32]
 
 ROW_COLUMNS: Final = (
-    "click_id", "at", "label", "rule", "purchased", "user_token", *SLICE_COLUMNS, "hour_of_week", "session_clicks_1h",
+    "click_id", "at", "label", "rule", "purchased", "user_token", "session_token", *SLICE_COLUMNS, "hour_of_week",
+    "session_clicks_1h",
 )  # fmt: skip
 """What a row holds beside its features."""
 _HOUR_MS: Final = 3_600_000
@@ -107,6 +109,7 @@ def build_dataset(
         pl.Series("rule", labels.rule.tolist(), dtype=pl.Categorical),
         pl.Series("purchased", labels.purchased),
         "user_token",
+        "session_token",
         *SLICE_COLUMNS,
         pl.Series("hour_of_week", _context(clicks).minute_of_week // 60),
         pl.Series("session_clicks_1h", busiest_hour(clicks)),
@@ -193,7 +196,8 @@ def read_dataset(folder: Path) -> pl.DataFrame:
                 f"{file.name} must have the columns of training/dataset.py, it lacks {missing[:5]}. "
                 "Build it again with this commit."
             )
-        tables.append(pl.read_parquet(file, columns=columns))
+        # Other writers know no zones, or no milliseconds.
+        tables.append(pl.read_parquet(file, columns=columns).with_columns(pl.col("at").cast(pl.Datetime("ms", "UTC"))))
     return pl.concat(tables).sort("at", "click_id")
 
 
