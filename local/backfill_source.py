@@ -67,7 +67,7 @@ class Rejected:
     reasons: Counter[str] = field(default_factory=Counter)
     _held: list[Reject] = field(default_factory=list)
 
-    def add(self, event: Event, number: int, failure: InvalidRecord) -> None:
+    def add(self, event: Event, failure: InvalidRecord, *, number: int, arrived_ms: int) -> None:
         """Take in the record that is `number`th of its source; a second run gives it the same place in the store."""
         self.reasons[failure.reason] += 1
         if self.store is None:
@@ -79,7 +79,7 @@ class Rejected:
                 stream=f"backfill-{self.source}",
                 shard=event.kind.value,
                 sequence=f"{number:012d}",
-                arrived_at=from_epoch_ms(event.at_ms),
+                arrived_at=from_epoch_ms(arrived_ms),
                 payload_base64=event.payload,
             )
         )
@@ -148,10 +148,11 @@ def checked_records(
         on_read(len(chunk))
         for event in chunk:
             number += 1
+            arrived_ms = min(event.at_ms, now_ms)
             try:
-                record = parse[event.kind](event.payload, arrived_ms=min(event.at_ms, now_ms))
+                record = parse[event.kind](event.payload, arrived_ms=arrived_ms)
             except InvalidRecord as failure:
-                rejected.add(event, number, failure)
+                rejected.add(event, failure, number=number, arrived_ms=arrived_ms)
             else:
                 held[event.kind].append(record)
         for kind, records in held.items():
