@@ -108,7 +108,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
 )  # fmt: skip
 FEATURE_NAMES: Final[tuple[str, ...]] = tuple(feature.name for feature in FEATURES)
 FEATURE_COUNT: Final = len(FEATURES)
-_INDEX: Final = {name: i for i, name in enumerate(FEATURE_NAMES)}
+FEATURE_INDEX: Final = {name: i for i, name in enumerate(FEATURE_NAMES)}
 
 
 def spec_hash(features: Sequence[Feature] = FEATURES) -> str:
@@ -169,14 +169,25 @@ def local_minute_of_week(at_ms: NDArray[np.int64], time_zones: Sequence[str]) ->
     >>> local_minute_of_week(np.array([1795435200000]), ["Asia/Tokyo"])  # Monday 12:00 UTC
     array([1260], dtype=int32)
     """
-    quarters = at_ms // _QUARTER_MS
-    offsets = np.fromiter(
-        (_offset_minutes(z, q) for z, q in zip(time_zones, quarters.tolist(), strict=True)),
-        dtype=np.int64,
-        count=len(time_zones),
-    )
+    numbers = {zone: number for number, zone in enumerate(dict.fromkeys(time_zones))}
+    zone = np.fromiter(map(numbers.__getitem__, time_zones), dtype=np.int64, count=len(time_zones))
+    return minute_of_week_in(tuple(numbers), zone, at_ms)
+
+
+def minute_of_week_in(
+    zones: Sequence[str], zone: NDArray[np.integer[Any]], at_ms: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Minutes since Monday 00:00 local time, in [0, 10080), each click in `zones[zone]`.
+
+    >>> minute_of_week_in(["UTC", "Asia/Tokyo"], np.array([1]), np.array([1795435200000]))
+    array([1260], dtype=int32)
+    """
+    # The zone database is asked once for each zone and quarter that occurs, not for each click.
+    asked, which = np.unique(at_ms // _QUARTER_MS * len(zones) + zone, return_inverse=True)
+    offsets = [_offset_minutes(zones[key % len(zones)], key // len(zones)) for key in asked.tolist()]
     monday = 3 * 1440  # 1970-01-01 was a Thursday
-    return np.asarray((at_ms // 60_000 + offsets + monday) % 10_080, dtype=np.int32)
+    minutes = at_ms // 60_000 + np.array(offsets, dtype=np.int64)[which] + monday
+    return np.asarray(minutes % 10_080, dtype=np.int32)
 
 
 def no_profiles(clicks: int) -> Floats:
@@ -200,22 +211,32 @@ def assemble(counts: Counts, context: ClickContext, profiles: Floats) -> Floats:
     matrix = np.zeros((len(counts), FEATURE_COUNT), dtype=np.float32)
     for entity in ENTITIES:
         block = counts[:, entity_slice(entity)]
-        start = _INDEX[f"{entity.name}.present"]
+        start = FEATURE_INDEX[f"{entity.name}.present"]
         matrix[:, start] = block[:, 0]
         matrix[:, start + 1 : start + 6] = block[:, 2:7]
         matrix[:, start + 6 : start + 10] = _gap_features(block[:, 7 : 7 + GAPS])
         for column in entity.columns[7 + GAPS :]:
-            matrix[:, _INDEX[f"{entity.name}.{column}"]] = block[:, entity.columns.index(column)]
+            matrix[:, FEATURE_INDEX[f"{entity.name}.{column}"]] = block[:, entity.columns.index(column)]
     per_ip = counts[:, entity_slice(IP)]
     clicks_24h = per_ip[:, IP.columns.index("n_24h")] + per_ip[:, 0]  # the click itself, where it has an IP
     for member in ("user", "session"):
         distinct = np.maximum(per_ip[:, IP.columns.index(f"{member}s_24h")], 1)
-        matrix[:, _INDEX[f"ip.clicks_per_{member}_24h"]] = clicks_24h / distinct
-    _fill_time(matrix, context)
-    matrix[:, _INDEX["click.logged_in"]] = context.logged_in
-    matrix[np.arange(len(matrix)), _INDEX[f"device.{DEVICES[0]}"] + context.device] = 1.0
-    _fill_profiles(matrix, profiles)
+        matrix[:, FEATURE_INDEX[f"ip.clicks_per_{member}_24h"]] = clicks_24h / distinct
+    fill_context(matrix, context, profiles)
     return matrix
+
+
+def fill_context(matrix: Floats, context: ClickContext, profiles: Floats) -> None:
+    """Write all features that need no counts into their columns of a matrix of zeros, shape (clicks, FEATURE_COUNT)."""
+    start = FEATURE_INDEX["time.hour_sin"]
+    matrix[:, start : start + 4] = _CLOCK[context.minute_of_week]
+    matrix[:, FEATURE_INDEX["click.logged_in"]] = context.logged_in
+    matrix[np.arange(len(matrix)), FEATURE_INDEX[f"device.{DEVICES[0]}"] + context.device] = 1.0
+    for key in ("ip", "user", "ua"):
+        columns = [i for i, name in enumerate(PROFILE_COLUMNS) if name.startswith(f"{key}.")]
+        matrix[:, FEATURE_INDEX[f"profile.{key}.known"]] = ~np.isnan(profiles[:, columns[0]])
+    start = FEATURE_INDEX[f"profile.{PROFILE_COLUMNS[0]}"]
+    matrix[:, start : start + len(PROFILE_COLUMNS)] = np.nan_to_num(profiles, nan=0.0)
 
 
 def _gap_features(gaps_ms: Counts) -> Floats:
@@ -224,27 +245,30 @@ def _gap_features(gaps_ms: Counts) -> Floats:
     n = known.sum(axis=1)
     gaps_s = np.where(known, gaps_ms, 0) / 1000.0
     divisor = np.maximum(n, 1)
-    mean = gaps_s.sum(axis=1) / divisor
+    mean = _sum_of_eight(gaps_s) / divisor
     spread = np.where(known, gaps_s - mean[:, None], 0.0)
-    deviation = np.sqrt((spread**2).sum(axis=1) / divisor)
+    deviation = np.sqrt(_sum_of_eight(spread * spread) / divisor)
     cv = np.where((n >= 2) & (mean > 0), deviation / np.where(mean > 0, mean, 1.0), 0.0)
     return np.stack([n > 0, gaps_s[:, 0], mean, cv], axis=1).astype(np.float32)
 
 
-def _fill_time(matrix: Floats, context: ClickContext) -> None:
-    day_angle = 2 * np.pi * (context.minute_of_week % 1440) / 1440
-    week_angle = 2 * np.pi * (context.minute_of_week // 1440) / 7
-    start = _INDEX["time.hour_sin"]
-    for i, values in enumerate((np.sin(day_angle), np.cos(day_angle), np.sin(week_angle), np.cos(week_angle))):
-        matrix[:, start + i] = values
+def _sum_of_eight(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Row sums, shape (clicks,), added in one stated order: the compiled twin must give the same bits (rule 2)."""
+    pairs = values[:, 0::2] + values[:, 1::2]
+    fours = pairs[:, 0::2] + pairs[:, 1::2]
+    return np.asarray(fours[:, 0] + fours[:, 1])
 
 
-def _fill_profiles(matrix: Floats, profiles: Floats) -> None:
-    for key in ("ip", "user", "ua"):
-        columns = [i for i, name in enumerate(PROFILE_COLUMNS) if name.startswith(f"{key}.")]
-        matrix[:, _INDEX[f"profile.{key}.known"]] = ~np.isnan(profiles[:, columns[0]])
-    start = _INDEX[f"profile.{PROFILE_COLUMNS[0]}"]
-    matrix[:, start : start + len(PROFILE_COLUMNS)] = np.nan_to_num(profiles, nan=0.0)
+def _clock() -> Floats:
+    """hour_sin, hour_cos, day_sin, day_cos of every minute of the week, shape (10080, 4)."""
+    minute = np.arange(10_080)
+    day_angle = 2 * np.pi * (minute % 1440) / 1440
+    week_angle = 2 * np.pi * (minute // 1440) / 7
+    waves = (np.sin(day_angle), np.cos(day_angle), np.sin(week_angle), np.cos(week_angle))
+    return np.stack(waves, axis=1).astype(np.float32)
+
+
+_CLOCK: Final = _clock()
 
 
 def _require(name: str, array: NDArray[Any], dtype: type[np.generic], columns: int) -> None:

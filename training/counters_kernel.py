@@ -1,7 +1,8 @@
 """The counters over a log, compiled: the offline twin of functions/adapters/counters.lua, equal to the integer.
 
 The page that both follow is the docstring of slidr/counters.py. Each key's clicks are walked in log order with the
-state that the cache would hold; keys are shared out over threads in parts that fit the processor's caches.
+state that the cache would hold; keys are shared out over threads in parts that fit the processor's caches. A log may
+come in pieces: between two of them the state of each key is packed, as the cache packs it.
 
 The compiled functions take arrays and numbers one by one: with the state in named tuples the same walk took 1.5 times
 as long (a reference count an access) and three times as long to compile.
@@ -35,6 +36,7 @@ from slidr.counters import (
     KEEP_MS,
     LATENESS_MS,
     RAW_COLUMNS,
+    TTL_MS,
     Caps,
     Entity,
     entity_slice,
@@ -46,12 +48,81 @@ Times = NDArray[np.int64]
 Ids = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
 
-_ROWS_A_PART: Final = 8_192
+State = tuple[Ids, Times, Times]
+"""What one part's keys hold: keys, ascending; where each one's words begin, and the end of the last; the words."""
+Use = Callable[[Entity, Times, Counts], None]
+"""What becomes of the counts of one entity: takes it, rows of the piece, and their counts, shape (rows, its columns);
+called from several threads, never for the same row and entity twice."""
+
+ROWS_A_PART: Final = 8_192
+NOTHING_LATER: Final = np.iinfo(np.int64).max
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
     """Compiled at the first call, kept on disk for the next process; runs beside other threads."""
     return njit(nogil=True, cache=True)(function)
+
+
+class LogCounters:
+    """All counters of a log that comes in pieces, each counted as if the whole log came in one.
+
+    Between pieces it holds what the cache would: about 200 bytes a key that any later click can still see.
+    """
+
+    def __init__(self, *, parts: int, caps: Caps = CAPS, threads: int | None = None) -> None:
+        """Counters that have seen nothing.
+
+        Args:
+            parts: how many to share the keys out to; best is one for every ROWS_A_PART clicks of a piece.
+            caps: smaller in tests only.
+            threads: how many to use; as many as there are processors if None.
+        """
+        self._parts = max(1, parts)
+        self._threads = threads or os.cpu_count()
+        self._plans = {entity: _plan(entity, caps) for entity in ENTITIES}
+        self._states = {entity: [_nothing() for _ in range(self._parts)] for entity in ENTITIES}
+        self._later_from_ms = np.iinfo(np.int64).min
+
+    def apply(self, piece: CounterBatch, use: Use, *, later_from_ms: int) -> None:
+        """Count the next piece and hand its counts to `use`; for absent entities it is not called.
+
+        Args:
+            piece: clicks in arrival order; redelivered and late ones may be among them.
+            use: see `Use`.
+            later_from_ms: no click of a later piece has an earlier time: what only such a click could see is forgotten.
+                NOTHING_LATER where this piece is the last.
+
+        Raises:
+            FeatureMismatch: the piece breaks what was promised with the one before.
+        """
+        if piece.clicks and piece.at_ms.min() < self._later_from_ms:
+            raise FeatureMismatch(
+                f"no click before {self._later_from_ms} ms was to come any more, however: {piece.at_ms.min()} came. "
+                "Cut the log into pieces by event time, or promise less."
+            )
+        self._later_from_ms = max(self._later_from_ms, later_from_ms)
+        forget_ms = later_from_ms - TTL_MS
+
+        def walk(entity: Entity, part: int, rows: Times) -> None:
+            key = IDENTIFIERS.index(entity.name)
+            counts, *state = _walk(
+                rows, piece.at_ms, piece.click_id, piece.ids, piece.present, key, *self._plans[entity],
+                *self._states[entity][part], forget_ms,
+            )  # fmt: skip
+            self._states[entity][part] = tuple(state)
+            use(entity, rows, counts)
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            tasks = []
+            for entity in ENTITIES:
+                key = IDENTIFIERS.index(entity.name)
+                rows, bounds = _share_out(piece.ids[:, key], piece.present[:, key], self._parts)
+                tasks += [
+                    pool.submit(walk, entity, part, rows[start:stop])
+                    for part, (start, stop) in enumerate(pairwise(bounds.tolist()))
+                ]
+            for task in tasks:
+                task.result()
 
 
 def count(log: CounterBatch, *, caps: Caps = CAPS, out: Counts | None = None, threads: int | None = None) -> Counts:
@@ -77,21 +148,14 @@ def count(log: CounterBatch, *, caps: Caps = CAPS, out: Counts | None = None, th
             f"out must be int32 of shape {shape}, however: out.dtype={out.dtype}, out.shape={out.shape}. "
             "Allocate it for this log."
         )
-    parts = max(1, log.clicks // _ROWS_A_PART)
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for entity in ENTITIES:
-            columns = entity_slice(entity)
-            key = IDENTIFIERS.index(entity.name)
-            absent = ~log.present[:, key]
-            out[absent, columns] = [-1 if column.startswith("gap_") else 0 for column in entity.columns]
-            rows, bounds = _share_out(log.ids[:, key], log.present[:, key], parts)
-            arguments = (log.at_ms, log.click_id, log.ids, log.present, key, *_plan(entity, caps))
-            tasks = [
-                pool.submit(_walk, rows[start:stop], out, columns.start, *arguments)
-                for start, stop in pairwise(bounds.tolist())
-            ]
-            for task in tasks:
-                task.result()
+    for entity in ENTITIES:
+        absent = ~log.present[:, IDENTIFIERS.index(entity.name)]
+        out[absent, entity_slice(entity)] = [-1 if column.startswith("gap_") else 0 for column in entity.columns]
+    counters = LogCounters(parts=log.clicks // ROWS_A_PART, caps=caps, threads=threads)
+    counters.apply(
+        log, lambda entity, rows, counts: _spread(rows, counts, out, entity_slice(entity).start),
+        later_from_ms=NOTHING_LATER,
+    )  # fmt: skip
     return out
 
 
@@ -127,6 +191,10 @@ def _plan(entity: Entity, caps: Caps) -> tuple[NDArray[np.int64], ...]:
         np.array([len(s.windows_ms) for s in sets], dtype=np.int64),
         windows,
     )
+
+
+def _nothing() -> State:
+    return np.empty(0, dtype=np.uint64), np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64)
 
 
 @_compiled
@@ -256,11 +324,79 @@ def _sum_buckets(buckets: Times, which: int, start: int, end: int, last: Any, wi
     return total
 
 
+# Between pieces a key's state is words: the lengths of its lists (Recent, the members, the two of buckets), then their
+# pairs, list after list.
+
+
+@_compiled
+def _pack(
+    words: Times, end: int, times: Times, ids: Ids, buckets: Times, starts: Times, ends: Times, newest: Any, forget: Any
+) -> int:
+    """The end of `words` after the state was appended to them; as it was if nothing later can see `newest`."""
+    if newest <= forget:
+        return end
+    lists = len(starts)
+    for i in range(lists):
+        words[end + i] = ends[i] - starts[i]
+    end += lists
+    for i in range(lists):
+        for place in range(starts[i], ends[i]):
+            if i < lists - 2:
+                words[end], words[end + 1] = times[i, place], np.int64(ids[i, place])
+            else:
+                words[end], words[end + 1] = buckets[i - lists + 2, place, 0], buckets[i - lists + 2, place, 1]
+            end += 2
+    return end
+
+
+@_compiled
+def _unpack(words: Times, times: Times, ids: Ids, buckets: Times, starts: Times, ends: Times) -> None:
+    lists = len(starts)
+    word = lists
+    starts[:] = 0
+    ends[:] = words[:lists]
+    for i in range(lists):
+        for place in range(ends[i]):
+            if i < lists - 2:
+                times[i, place], ids[i, place] = words[word], np.uint64(words[word + 1])
+            else:
+                buckets[i - lists + 2, place, 0], buckets[i - lists + 2, place, 1] = words[word], words[word + 1]
+            word += 2
+
+
+@_compiled
+def _newest_of(words: Times, lists: int) -> Any:
+    """The time of the newest click in a packed state."""
+    return words[lists + 2 * (words[0] - 1)]
+
+
+@_compiled
+def _carry(
+    old_keys: Ids,
+    old_places: Times,
+    old_words: Times,
+    old: int,
+    new_keys: Ids,
+    new_places: Times,
+    words: Times,
+    new: int,
+    lists: int,
+    forget_ms: int,
+) -> tuple[int, int]:
+    """Take over the state of a key that does not click in this piece, unless nothing later can see it."""
+    begin, stop = old_places[old], old_places[old + 1]
+    if _newest_of(old_words[begin:stop], lists) > forget_ms:
+        used = new_places[new]
+        for word in range(begin, stop):
+            words[used + word - begin] = old_words[word]
+        new_keys[new], new_places[new + 1] = old_keys[old], used + stop - begin
+        new += 1
+    return old + 1, new
+
+
 @_compiled
 def _walk(
     rows: Times,
-    out: Counts,
-    first_column: int,
     at_ms: Times,
     click_id: Ids,
     all_ids: Ids,
@@ -273,18 +409,28 @@ def _walk(
     member_keeps: Times,
     window_counts: Times,
     member_windows: Times,
-) -> None:
-    """Walk the clicks of `rows`, key by key in log order, and write their counts."""
+    old_keys: Ids,
+    old_places: Times,
+    old_words: Times,
+    forget_ms: int,
+) -> tuple[Counts, Ids, Times, Times]:
+    """The counts of `rows`, walked key by key in log order from the state before them, and the state after them."""
     cap, gaps, keep_ms, day_ms, lateness_ms = settings[0], settings[1], settings[2], settings[3], settings[4]
     fine_ms, fine_buckets, coarse_ms, coarse_buckets = settings[5], settings[6], settings[7], settings[8]
     clicks, sets = len(rows), len(member_columns)
+    lists = 3 + sets
     most = max(cap, member_caps.max() if sets else 0)
     times = np.empty((1 + sets, 2 * (most + 2)), dtype=np.int64)
     ids = np.empty((1 + sets, 2 * (most + 2)), dtype=np.uint64)
-    starts, ends = np.zeros(1 + sets, dtype=np.int64), np.zeros(1 + sets, dtype=np.int64)
     buckets = np.empty((2, 2 * (max(fine_buckets, coarse_buckets) + 3), 2), dtype=np.int64)
+    starts, ends = np.zeros(lists, dtype=np.int64), np.zeros(lists, dtype=np.int64)
 
-    # What the walk needs is fetched in row order, and its counts are written so, which goes through memory forwards;
+    new_keys = np.empty(len(old_keys) + clicks, dtype=np.uint64)
+    new_places = np.empty(len(old_keys) + clicks + 1, dtype=np.int64)
+    words = np.empty(len(old_words) + 3 * lists * clicks, dtype=np.int64)  # a click adds a pair to a list at most
+    old, new, new_places[0] = 0, 0, 0
+
+    # What the walk needs is fetched in row order, which goes through memory forwards;
     # the walk itself, key by key, jumps about in what fits the processor's caches.
     keys, owns = np.empty(clicks, dtype=np.uint64), np.empty(clicks, dtype=np.uint64)
     ats = np.empty(clicks, dtype=np.int64)
@@ -303,12 +449,23 @@ def _walk(
     newest_fine, newest_coarse = 0, 0
     for i in range(clicks):
         click = order[i]
-        at, own = ats[click], owns[click]
-        if i == 0 or keys[click] != keys[order[i - 1]]:
-            start, end, fine_start, fine_end, coarse_start, coarse_end = 0, 0, 0, 0, 0, 0
-            newest_fine, newest_coarse = 0, 0
-            starts[:] = 0
-            ends[:] = 0
+        key, at, own = keys[click], ats[click], owns[click]
+        fine, coarse = at // fine_ms, at // coarse_ms
+        if i == 0 or key != keys[order[i - 1]]:
+            while old < len(old_keys) and old_keys[old] < key:
+                old, new = _carry(
+                    old_keys, old_places, old_words, old, new_keys, new_places, words, new, lists, forget_ms
+                )
+            if old < len(old_keys) and old_keys[old] == key:
+                _unpack(old_words[old_places[old] : old_places[old + 1]], times, ids, buckets, starts, ends)
+                old += 1
+                newest_fine, newest_coarse = times[0, ends[0] - 1] // fine_ms, times[0, ends[0] - 1] // coarse_ms
+            else:
+                starts[:] = 0
+                ends[:] = 0
+                newest_fine, newest_coarse = fine, coarse
+            start, fine_start, coarse_start = 0, 0, 0
+            end, fine_end, coarse_end = ends[0], ends[lists - 2], ends[lists - 1]
         elif end == times.shape[1]:
             _to_front(times, ids, 0, start, end)
             start, end = 0, end - start
@@ -317,7 +474,6 @@ def _walk(
         place = _place_of(times, ids, 0, start, end, at, own)
         found = place < end and times[0, place] == at and ids[0, place] == own
         late = at <= newest - lateness_ms or (end - start > cap and place == start and not found)
-        fine, coarse = at // fine_ms, at // coarse_ms
         if not late and not found:
             newest, newest_fine, newest_coarse = max(newest, at), max(newest_fine, fine), max(newest_coarse, coarse)
             _put(times, ids, 0, place, end, at, own)
@@ -373,6 +529,22 @@ def _walk(
                 counts[click, column] = min(inside, member_caps[s])
                 column += 1
 
-    for click in range(clicks):
+        if i + 1 == clicks or keys[order[i + 1]] != key:
+            starts[0], starts[lists - 2], starts[lists - 1] = start, fine_start, coarse_start
+            ends[0], ends[lists - 2], ends[lists - 1] = end, fine_end, coarse_end
+            used = _pack(words, new_places[new], times, ids, buckets, starts, ends, newest, forget_ms)
+            if used > new_places[new]:
+                new_keys[new], new_places[new + 1] = key, used
+                new += 1
+
+    while old < len(old_keys):
+        old, new = _carry(old_keys, old_places, old_words, old, new_keys, new_places, words, new, lists, forget_ms)
+    return counts, new_keys[:new].copy(), new_places[: new + 1].copy(), words[: new_places[new]].copy()
+
+
+@_compiled
+def _spread(rows: Times, counts: Counts, out: Counts, first_column: int) -> None:
+    """Write the counts to their rows of `out`."""
+    for click in range(len(rows)):
         for column in range(counts.shape[1]):
             out[rows[click], first_column + column] = counts[click, column]
