@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -96,10 +96,11 @@ class FakeCounters:
     late: bool = False
     seen: list[CounterBatch] = field(default_factory=list)
 
-    def apply(self, batch: CounterBatch) -> np.ndarray[Any, np.dtype[np.int32]]:
+    def apply(self, batch: CounterBatch, *, meanwhile: Callable[[], object]) -> np.ndarray[Any, np.dtype[np.int32]]:
         if self.failure:
             raise self.failure
         self.seen.append(batch)
+        meanwhile()
         counts = np.zeros((batch.clicks, len(RAW_COLUMNS)), dtype=np.int32)
         for entity in ENTITIES:
             block = counts[:, entity_slice(entity)]

@@ -73,7 +73,8 @@ class Counters:
             host: of the server, or of any node of the cluster (its configuration endpoint).
             port: of the same.
             cluster: whether to speak the cluster protocol.
-            tls: whether to encrypt; certificates are verified.
+            tls: whether to encrypt, by TLS 1.2 or newer; the certificate must be trusted by this machine (or by the
+                file that SSL_CERT_FILE names) and be the host's.
             timeout_ms: the longest silence of a node, connecting or answering.
             username: of the access list; None for the default user.
             password: None where none is asked for.
@@ -96,23 +97,29 @@ class Counters:
 
         return cls(open_client, caps=caps)
 
-    def apply(self, batch: CounterBatch) -> NDArray[np.int32]:
+    def apply(self, batch: CounterBatch, *, meanwhile: Callable[[], object] = lambda: None) -> NDArray[np.int32]:
         """Apply the clicks in order and read their raw counts, int32, shape (clicks, len(RAW_COLUMNS)).
 
         A batch may be applied again, in whole or in part: known clicks add nothing.
+
+        Args:
+            batch: the clicks.
+            meanwhile: called while the nodes work, after calls were sent and before replies are read: not at all where
+                none could be sent, again where some are sent again.
 
         Raises:
             CountersUnavailable: a node did not answer, or not with counts. Part of the batch may have been applied.
         """
         calls = encode(batch, self._library.name)
         try:
-            return decode(calls, self._call(calls))
+            return decode(calls, self._call(calls, meanwhile))
         except (RedisError, RedisClusterException, OSError) as failure:
             if isinstance(failure, _FAILED_OVER):
                 self.close()
             raise CountersUnavailable(
                 f"a counter cache that answers every call is required, but came {type(failure).__name__}: {failure}. "
-                "These clicks stay undecided until replayed; check the cache's alarms, memory and network"
+                "These clicks stay undecided until replayed; check the cache's alarms, memory and network, its token "
+                "and its certificate"
             ) from failure
 
     def close(self) -> None:
@@ -121,13 +128,13 @@ class Counters:
             self._client.close()
             self._client = None
 
-    def _call(self, calls: Calls) -> list[bytes]:
+    def _call(self, calls: Calls, meanwhile: Callable[[], object]) -> list[bytes]:
         if self._client is None:
             self._client = self._open_client()
         replies: list[Reply] = [b""] * len(calls.commands)
         pending: Sequence[int] = range(len(calls.commands))
         for _ in range(ATTEMPTS):
-            self._exchange(self._client, calls, pending, replies)
+            self._exchange(self._client, calls, pending, replies, meanwhile)
             pending = [i for i in pending if not isinstance(replies[i], bytes)]
             if not pending:
                 return replies  # type: ignore[return-value]  # the line above says so
@@ -135,8 +142,15 @@ class Counters:
         failure = replies[pending[0]]
         raise failure if isinstance(failure, RedisError) else ResponseError(f"bytes are required, came {failure!r}")
 
-    def _exchange(self, client: Client, calls: Calls, pending: Sequence[int], replies: list[Reply]) -> None:
-        """Send the pending calls, a pipeline a node, then read: the nodes work side by side."""
+    def _exchange(
+        self,
+        client: Client,
+        calls: Calls,
+        pending: Sequence[int],
+        replies: list[Reply],
+        meanwhile: Callable[[], object],
+    ) -> None:
+        """Send the pending calls, a pipeline a node, then read: the nodes work side by side, and beside `meanwhile`."""
         asking = {i for i in pending if type(replies[i]) is AskError}
         with ExitStack() as borrowed:
             sent: list[tuple[Connection, list[int]]] = []
@@ -150,6 +164,7 @@ class Counters:
                         replies[i] = failure
                 else:
                     sent.append((connection, places))
+            meanwhile()
             for connection, places in sent:
                 _read(connection, places, asking, replies)
 

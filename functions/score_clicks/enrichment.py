@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.adapters.profiles import ProfileKeys
+from functions.adapters.profiles import ProfileKeys, ProfileRows
 from functions.score_clicks.services import Services
 from slidr.click import Click
-from slidr.counter_batch import counter_batch
+from slidr.counter_batch import CounterBatch, counter_batch
 from slidr.counters import RAW_COLUMNS
 from slidr.decision import doubt
 from slidr.errors import CountersUnavailable
@@ -45,32 +46,42 @@ def enrich(clicks: Sequence[Click], services: Services) -> Enriched:
     batch = counter_batch(clicks, services.pseudonymiser)
     doubts = np.zeros(len(clicks), dtype=np.uint8)
     problems: list[str] = []
+    known = cache(lambda: _known(clicks, batch, services))
     try:
-        counts = services.counters.apply(batch)
+        counts = services.counters.apply(batch, meanwhile=known)
     except CountersUnavailable as failure:
         counts = np.zeros((len(clicks), len(RAW_COLUMNS)), dtype=np.int32)
         doubts |= doubt(Reason.COUNTERS_UNAVAILABLE)
         problems.append(f"{Reason.COUNTERS_UNAVAILABLE.value}: {failure}")
-    profiles = services.profiles.read(_profile_keys(clicks, services.pseudonymiser), at_ms=batch.at_ms)
+    profiles, context, crawlers = known()
     if profiles.error:
         problems.append(f"{Reason.PROFILES_UNAVAILABLE.value}: {profiles.error}")
     doubts |= np.where(profiles.failed, doubt(Reason.PROFILES_UNAVAILABLE), 0).astype(np.uint8)
-    context = context_of(
-        batch.at_ms.tolist(),
-        [click.time_zone for click in clicks],
-        [click.logged_in for click in clicks],
-        [click.device for click in clicks],
-    )
     return Enriched(
         clicks=clicks,
         context=context,
         features=assemble(counts, context, profiles.matrix),
         doubts=doubts,
-        crawlers=np.fromiter(
-            (services.crawlers.names(click.user_agent) for click in clicks), dtype=np.bool_, count=len(clicks)
-        ),
+        crawlers=crawlers,
         late=np.asarray(counts[:, _LATE].any(axis=1)),
         problems=tuple(problems),
+    )
+
+
+def _known(
+    clicks: Sequence[Click], batch: CounterBatch, services: Services
+) -> tuple[ProfileRows, ClickContext, NDArray[np.bool_]]:
+    """What there is to know without the counters: profiles, context, and whom the crawler list names."""
+    crawlers = (services.crawlers.names(click.user_agent) for click in clicks)
+    return (
+        services.profiles.read(_profile_keys(clicks, services.pseudonymiser), at_ms=batch.at_ms),
+        context_of(
+            batch.at_ms.tolist(),
+            [click.time_zone for click in clicks],
+            [click.logged_in for click in clicks],
+            [click.device for click in clicks],
+        ),
+        np.fromiter(crawlers, dtype=np.bool_, count=len(clicks)),
     )
 
 

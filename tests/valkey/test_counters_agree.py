@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
+from typing import cast
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis import Redis
 
 from functions.adapters.counter_calls import library
 from slidr.counter_batch import CounterBatch
@@ -155,3 +158,19 @@ def test_versions_of_the_function_live_side_by_side(cache: Cache) -> None:
     names = {library(caps).name.encode() for caps in TIGHT_CAPS[:2]}
     for libraries in cache.each(lambda node: str(node.function_list())):
         assert all(name.decode() in str(libraries) for name in names)
+
+
+def test_other_work_is_done_while_the_nodes_count(cache: Cache) -> None:
+    counters, oracle, batch = cache.counters(), Oracle(), hot_key(100, seed=3)
+    counters.apply(one_key([NOON_MS]))  # loads the function, where no test before did
+    cache.flush()
+    seen: list[int] = []
+
+    def wait_for_keys() -> None:
+        deadline = time.monotonic() + 10
+        while not (keys := sum(cast("list[int]", cache.each(Redis.dbsize)))) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        seen.append(keys)
+
+    np.testing.assert_array_equal(counters.apply(batch, meanwhile=wait_for_keys), oracle.apply(batch))
+    assert seen[0] > 0, "the calls must be with the nodes before the other work begins"

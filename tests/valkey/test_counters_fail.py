@@ -154,6 +154,20 @@ def test_counters_are_unavailable_when_the_server_freezes_and_recover_when_it_wa
     counters.close()
 
 
+def test_replies_left_unread_by_a_failure_meanwhile_never_meet_the_next_batch(cache: Cache) -> None:
+    counters, oracle = cache.counters(), Oracle()
+    first, second = one_key([NOON_MS] * 20), one_key([NOON_MS + 1] * 20, list(range(30, 50)))
+    oracle.apply(first)
+    counters.apply(first)
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        counters.apply(first, meanwhile=fail)
+    np.testing.assert_array_equal(counters.apply(second), oracle.apply(second))
+
+
 def test_counters_come_back_with_the_server(tmp_path: Path) -> None:
     with start_valkey(tmp_path) as server:
         port = server.port
