@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from slidr.errors import SlidrError
-from training.weights import MAX_WEIGHT
+from training.weights import MAX_WEIGHT, SCHEMES, Scheme
 
 
 class HyperparameterInvalid(SlidrError):
@@ -34,6 +34,8 @@ class Hyperparameters:
     learning_rate: float = 3e-3
     weight_decay: float = 1.0
     """L2 (decoupled, times the learning rate) on the weights of the two intermediate layers."""
+    weighting: Scheme = "raked"
+    """"raked" or "joint": see training/weights.py."""
     max_weight: float = MAX_WEIGHT
     seed: int = 7
     threads: int = 1
@@ -42,6 +44,10 @@ class Hyperparameters:
     """Train and stop on shuffled labels: a model that must fail every check, to show that the checks can fail."""
     commit: str = ""
     """Of the code, for the evidence."""
+
+    def __post_init__(self) -> None:
+        if self.weighting not in SCHEMES:
+            raise HyperparameterInvalid(f"weighting must be one of {SCHEMES}, came {self.weighting!r}.")
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str]) -> Self:

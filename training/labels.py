@@ -7,6 +7,7 @@ people as tokens. Labels and everything here are for training and metrics; none 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -43,6 +44,21 @@ class LabelRule(StrEnum):
     """Out: the crawler list names it."""
     IMMATURE = "immature"
     """Out: younger than the attribution window, so a purchase may still come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RfmCuts:
+    """Fixed cut points of the RFM scores, instead of quintiles: a score is 1 plus the number of points reached.
+
+    An account then keeps its score when others come and go, and two days of one log agree on it.
+    """
+
+    recency_days: tuple[float, float, float, float] = (90.0, 30.0, 14.0, 3.0)
+    """Days before `until` within which the newest order lies, falling."""
+    frequency: tuple[float, float, float, float] = (2, 3, 5, 10)
+    """Orders, rising."""
+    monetary: tuple[float, float, float, float] = (1.0, 2.0, 4.0, 8.0)
+    """Sum of the orders, in median orders of their currencies, rising."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,30 +159,46 @@ def _last_before(codes: Ints, at_ms: Ints, wanted: Ints, until_ms: Ints, window_
     return np.where(good, place, -1).astype(np.int64)
 
 
-def rfm_scores(purchases: pl.DataFrame, *, until: dt.datetime) -> pl.DataFrame:
+def rfm_scores(purchases: pl.DataFrame, *, until: dt.datetime, cuts: RfmCuts | None = None) -> pl.DataFrame:
     """Recency, frequency and monetary score of every account with orders before `until`.
 
-    Each score is 1 to 5 by quintiles among these accounts: 1 + floor(5 x share of accounts that are strictly worse).
-    Amounts are compared as given; accounts that pay in several currencies are rare, and quintiles forgive them.
+    Each score is 1 to 5: by quintiles among these accounts, 1 + floor(5 x share of accounts that are strictly worse),
+    or by fixed cut points. Amounts are counted in median orders of their currency (as they are where that is 0).
+
+    Args:
+        purchases: at, user_token, amount_micros, currency.
+        until: purchases at or after it are not known yet.
+        cuts: fixed cut points; by default quintiles.
 
     Returns:
         user_token, recency, frequency, monetary (Int64, 1 to 5), rfm (their sum).
     """
     known = purchases.filter(pl.col("user_token").is_not_null() & (pl.col("at") < until))
-    in_currency = pl.col("amount_micros") / pl.col("amount_micros").median().over("currency")
+    typical = known.group_by("currency").agg(typical=pl.col("amount_micros").median())
+    # Whole sums first, so that two accounts that paid the same have the same amount to the bit.
+    by_currency = known.group_by("user_token", "currency", maintain_order=True).agg(
+        newest=pl.col("at").max(), orders=pl.len(), amount=pl.col("amount_micros").sum()
+    )
     accounts = (
-        known.with_columns(amount=in_currency)
+        by_currency.join(typical, on="currency", how="left", maintain_order="left")
+        .with_columns(pl.col("amount") / pl.when(pl.col("typical") > 0).then(pl.col("typical")).otherwise(1.0))
         .group_by("user_token", maintain_order=True)
-        .agg(newest=pl.col("at").max(), orders=pl.len(), amount=pl.col("amount").sum())
+        .agg(pl.col("newest").max(), pl.col("orders").sum(), pl.col("amount").sum())
     )
 
     def quintile(column: str) -> pl.Expr:
         worse = pl.col(column).rank("min").cast(pl.Int64) - 1
         return 1 + (5 * worse) // pl.len().cast(pl.Int64)
 
-    scored = accounts.select(
-        "user_token", recency=quintile("newest"), frequency=quintile("orders"), monetary=quintile("amount")
-    )
+    def reached(column: str, points: Sequence[float | dt.datetime]) -> pl.Expr:
+        return 1 + pl.sum_horizontal((pl.col(column) >= point).cast(pl.Int64) for point in points)
+
+    if cuts is None:
+        recency, frequency, monetary = (quintile(column) for column in ("newest", "orders", "amount"))
+    else:
+        recency = reached("newest", [until - dt.timedelta(days=days) for days in cuts.recency_days])
+        frequency, monetary = reached("orders", cuts.frequency), reached("amount", cuts.monetary)
+    scored = accounts.select("user_token", recency=recency, frequency=frequency, monetary=monetary)
     return scored.with_columns(rfm=pl.sum_horizontal("recency", "frequency", "monetary"))
 
 
@@ -177,6 +209,7 @@ def label(
     until: dt.datetime,
     window: dt.timedelta = ATTRIBUTION_WINDOW,
     rfm_high: int = RFM_HIGH,
+    rfm_cuts: RfmCuts | None = None,
 ) -> Labels:
     """The weak label of every click, given all that was known at `until`.
 
@@ -186,12 +219,13 @@ def label(
         until: purchases at or after it are not known yet; clicks younger than `window` then are immature.
         window: attribution window.
         rfm_high: see RFM_HIGH.
+        rfm_cuts: fixed cut points of the RFM scores; by default quintiles.
     """
     known = purchases.filter(pl.col("at") < until)
     rows = attribute(clicks, known, window=window)
     purchased = np.zeros(len(clicks), dtype=np.bool_)
     purchased[rows[rows >= 0]] = True
-    good = rfm_scores(known, until=until).filter(pl.col("rfm") >= rfm_high)["user_token"]
+    good = rfm_scores(known, until=until, cuts=rfm_cuts).filter(pl.col("rfm") >= rfm_high)["user_token"]
     loyal = clicks["user_token"].is_in(good.implode()).fill_null(value=False).to_numpy()
     immature = clicks["at"].to_physical().to_numpy() >= epoch_ms(until - window)
     rule = np.select(

@@ -36,7 +36,7 @@ from training.labels import LabelRule, UnusableTrainingData
 from training.mlp_weights import Floats, MlpWeights, save_weights, standardisation
 from training.model import Mlp
 from training.scoring import open_scorer
-from training.weights import effective_sample_size, raked_weights
+from training.weights import effective_sample_size, weights_of_rows
 
 log = logging.getLogger("slidr.train")
 
@@ -217,14 +217,8 @@ def fit(split: Split, weights: Floats, chosen: Hyperparameters) -> MlpWeights:
 
 def _weights(rows: pl.DataFrame, chosen: Hyperparameters) -> Floats:
     """Weights that balance these rows over local hour, weekday, logged-in status and label; mean 1."""
-    hour_of_week = rows["hour_of_week"].to_numpy()
-    margins = {
-        "hour": hour_of_week % 24,
-        "day": hour_of_week // 24,
-        "logged_in": rows["logged_in"].to_numpy().astype(np.int64),
-        "label": rows["label"].to_numpy().astype(np.int64),
-    }
-    return raked_weights(margins, cap=chosen.max_weight).astype(np.float32)
+    columns = (rows[name].to_numpy() for name in ("hour_of_week", "logged_in", "label"))
+    return weights_of_rows(*columns, scheme=chosen.weighting, cap=chosen.max_weight).astype(np.float32)
 
 
 def _provenance(rows: pl.DataFrame, split: Split, chosen: Hyperparameters) -> dict[str, object]:

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from training.labels import LabelRule, attribute, label, rfm_scores
+from training.labels import LabelRule, RfmCuts, attribute, label, rfm_scores
 
 START = dt.datetime(2026, 11, 2, tzinfo=dt.UTC)
 WINDOW = dt.timedelta(hours=24)
@@ -217,6 +217,21 @@ def test_rfm_scores_are_quintiles_within_each_currency() -> None:
     assert scores["frequency"].to_list() == [1] * 10
     assert scores["rfm"].min() >= 3
     assert scores["rfm"].max() <= 15
+
+
+def test_fixed_cut_points_score_an_account_whatever_others_do() -> None:
+    cuts = RfmCuts(recency_days=(4, 3, 2, 1), frequency=(2, 3, 4, 5), monetary=(1, 2, 3, 4))
+    mine = [any_purchase(user="mine", at=hours(24.0 * i), amount_micros=10) for i in range(3)]
+    others = [any_purchase(user=f"u{i}", at=hours(i), amount_micros=10) for i in range(20)]
+    for orders in (mine, mine + others):
+        scores = rfm_scores(purchases_of(*orders), until=hours(72.5), cuts=cuts).filter(pl.col("user_token") == "mine")
+        assert scores.select("recency", "frequency", "monetary").row(0) == (4, 3, 4)
+    assert rfm_scores(purchases_of(*mine), until=hours(72), cuts=cuts)["recency"].to_list() == [5]  # reached: a day
+
+
+def test_orders_without_an_amount_are_all_alike() -> None:
+    orders = [any_purchase(user=f"u{i % 3}", amount_micros=0) for i in range(9)]
+    assert rfm_scores(purchases_of(*orders), until=hours(100))["monetary"].to_list() == [1, 1, 1]
 
 
 def test_labels_of_an_empty_log_are_empty() -> None:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from training.labels import UnusableTrainingData
-from training.weights import effective_sample_size, raked_weights
+from training.weights import (
+    SCHEMES,
+    Scheme,
+    effective_sample_size,
+    joint_weights,
+    raked_weights,
+    weights_of_rows,
+)
 
 
 def any_margins(seed: int = 1, rows: int = 20_000) -> dict[str, np.ndarray]:
@@ -51,3 +58,27 @@ def test_equal_weights_lose_no_sample_and_unequal_ones_do() -> None:
 def test_rows_of_one_class_are_refused(labels: np.ndarray) -> None:
     with pytest.raises(UnusableTrainingData, match="both labels"):
         raked_weights({"label": labels})
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_cells_give_the_weights_that_their_rows_would_get(scheme: Scheme) -> None:
+    margins = any_margins(rows=5_000)
+    weigh = {"raked": raked_weights, "joint": joint_weights}[scheme]
+    hour_of_week = margins["day"] * 24 + margins["hour"]
+    by_cell = weights_of_rows(hour_of_week, margins["logged_in"] == 1, margins["label"], scheme=scheme)
+    np.testing.assert_allclose(by_cell, weigh(margins), rtol=1e-9)
+
+
+def test_every_cell_carries_the_same_weight_under_the_joint_scheme() -> None:
+    margins = any_margins()
+    weights = joint_weights(margins, cap=1e9)
+    cells = np.unique(np.stack(list(margins.values())), axis=1, return_inverse=True)[1].ravel()
+    totals = np.bincount(cells, weights=weights)
+    np.testing.assert_allclose(totals, totals.mean())
+    assert weights.mean() == pytest.approx(1.0)
+    assert joint_weights(margins, cap=3.0).max() == 3.0
+
+
+def test_the_effective_sample_size_of_cells_is_that_of_their_rows() -> None:
+    weights, counts = np.array([0.5, 2.0, 1.0]), np.array([40, 3, 7])
+    assert effective_sample_size(weights, counts) == pytest.approx(effective_sample_size(np.repeat(weights, counts)))
