@@ -12,6 +12,7 @@ from pybreaker import CircuitBreaker
 
 from functions.adapters.endpoint import Endpoint
 from functions.adapters.release_store import ReleaseStore
+from local.lake_partitions import is_backfilled
 from local.session import Session
 from slidr.decision import Evidence, decide
 from slidr.errors import FeatureMismatch
@@ -66,7 +67,10 @@ class Reproduction:
 
 
 def logged_verdicts(session: Session, *, last: int | None = None) -> list[LoggedVerdict]:
-    """The verdicts in force in the lake, the newest `last` of them by decision time (all by default)."""
+    """The verdicts in force in the lake, the newest `last` of them by decision time (all by default).
+
+    Rows that a backfill wrote are passed over: nobody decided them, so there is nothing to give again.
+    """
     from pyarrow.parquet import read_table  # noqa: PLC0415 - 0.2 s that other commands should not pay
 
     s3, bucket = session.client("s3"), session.outputs.lake_bucket
@@ -74,6 +78,7 @@ def logged_verdicts(session: Session, *, last: int | None = None) -> list[Logged
         item
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="verdicts/")
         for item in page.get("Contents", [])
+        if not is_backfilled(item["Key"])
     ]
     ledger: Ledger[LoggedVerdict] = Ledger()
     for item in sorted(objects, key=lambda item: item["LastModified"], reverse=True):

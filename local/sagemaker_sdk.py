@@ -1,4 +1,4 @@
-"""SageMaker through its own SDK (v3, typed resources): training jobs and the endpoint.
+"""SageMaker through its own SDK (v3, typed resources): training and processing jobs and the endpoint.
 
 The SDK takes 2 s to import, so it is imported where a command needs it. It finds the account or the local cloud by
 the environment, so that is set for as long as it works.
@@ -17,12 +17,17 @@ from local.session import Session
 from slidr.errors import SlidrError
 
 _POLL_S: Final = 1.0
+_PROCESSING: Final = "/opt/ml/processing"
 CHANNEL: Final = "training"
 """Name of the training channel (training.train.CHANNEL)."""
 
 
 class TrainingFailed(SlidrError):
     """A training job did not complete."""
+
+
+class ProcessingFailed(SlidrError):
+    """A processing job did not complete."""
 
 
 class RolloutFailed(SlidrError):
@@ -42,6 +47,27 @@ class JobPlan:
     hyperparameters: Mapping[str, str]
     kms_key: str | None = None
     """Key of what the job writes; None is S3's own key of the account."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessingPlan:
+    """A processing step of the image to run (training.container.entrypoint.PROCESSING_STEPS)."""
+
+    name: str
+    step: str
+    image: str
+    role_arn: str
+    inputs: Mapping[str, str]
+    """By the name of their folder: an S3 prefix, or a manifest that lists objects (its name ends so)."""
+    output_uri: str
+    """Where the step's output goes, whose folder is named as the step."""
+    instance_type: str
+    kms_key: str | None = None
+    """As of a JobPlan."""
+
+
+MANIFEST: Final = ".manifest"
+"""How the name of a manifest ends."""
 
 
 @contextmanager
@@ -108,6 +134,73 @@ def run_training(session: Session, plan: JobPlan, *, on_status: Callable[[str], 
                 f"{getattr(job, 'failure_reason', '')}. See slidr logs training."
             )
         return str(job.model_artifacts.s3_model_artifacts)
+
+
+def run_processing(
+    session: Session, plan: ProcessingPlan, *, on_status: Callable[[str], None] = lambda _status: None
+) -> None:
+    """Run a processing job to its end.
+
+    Raises:
+        ProcessingFailed: the job failed or was stopped.
+    """
+    with sdk_environment(session):
+        from sagemaker.core.resources import ProcessingJob  # noqa: PLC0415
+        from sagemaker.core.shapes import (  # noqa: PLC0415
+            AppSpecification,
+            NetworkConfig,
+            ProcessingClusterConfig,
+            ProcessingInput,
+            ProcessingOutput,
+            ProcessingOutputConfig,
+            ProcessingResources,
+            ProcessingS3Input,
+            ProcessingS3Output,
+            ProcessingStoppingCondition,
+        )
+
+        inputs = [
+            ProcessingInput(
+                input_name=name,
+                s3_input=ProcessingS3Input(
+                    s3_uri=uri,
+                    s3_data_type="ManifestFile" if uri.endswith(MANIFEST) else "S3Prefix",
+                    local_path=f"{_PROCESSING}/input/{name}",
+                    s3_input_mode="File",
+                ),
+            )
+            for name, uri in plan.inputs.items()
+        ]
+        output = ProcessingOutput(
+            output_name=plan.step,
+            s3_output=ProcessingS3Output(
+                s3_uri=plan.output_uri, local_path=f"{_PROCESSING}/output/{plan.step}", s3_upload_mode="EndOfJob"
+            ),
+        )
+        job: Any = ProcessingJob.create(
+            processing_job_name=plan.name,
+            role_arn=plan.role_arn,
+            app_specification=AppSpecification(image_uri=plan.image, container_arguments=["process", plan.step]),
+            processing_inputs=inputs,
+            processing_output_config=ProcessingOutputConfig(outputs=[output], kms_key_id=plan.kms_key),
+            processing_resources=ProcessingResources(
+                cluster_config=ProcessingClusterConfig(
+                    instance_count=1, instance_type=plan.instance_type, volume_size_in_gb=30
+                )
+            ),
+            network_config=NetworkConfig(enable_network_isolation=True),
+            stopping_condition=ProcessingStoppingCondition(max_runtime_in_seconds=3 * 3_600),
+            region=session.region_name,
+        )
+        while job.processing_job_status not in {"Completed", "Failed", "Stopped"}:
+            on_status(str(job.processing_job_status))
+            time.sleep(_POLL_S)
+            job.refresh()
+        if job.processing_job_status != "Completed":
+            raise ProcessingFailed(
+                f"the processing job {plan.name} must complete, it {job.processing_job_status.lower()}: "
+                f"{getattr(job, 'failure_reason', '')}. See slidr logs processing."
+            )
 
 
 def roll_out(

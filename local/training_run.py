@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from local.release_bucket import publish_release
-from local.sagemaker_sdk import JobPlan, run_training
+from local.sagemaker_sdk import MANIFEST, JobPlan, ProcessingPlan, run_processing, run_training
 from local.session import Session
 from slidr.errors import SlidrError
 from slidr.metrics import Rate
@@ -94,6 +94,89 @@ def given_dataset(session: Session, dataset: str, *, run: str) -> DatasetFacts:
             "Build one with python -m training.dataset --out FILE."
         )
     return DatasetFacts(uri=_uploaded(session, files, run), clicks=None, purchasing=None)
+
+
+def lake_dataset(
+    session: Session, *, run: str, first: dt.date | None, last: dt.date | None, instance_type: str
+) -> DatasetFacts:
+    """The dataset of what the lake holds, built in a SageMaker processing job.
+
+    Args:
+        session: the stage.
+        run: names the job and its output.
+        first: the first UTC day whose clicks are taken; None: all that there are.
+        last: the last one.
+        instance_type: of the job.
+
+    Raises:
+        DatasetUnusable: the lake holds no clicks of these days.
+        ProcessingFailed: the job did not complete.
+    """
+    session.flush_deliveries()
+    outputs = session.outputs
+    inputs: dict[str, str] = {}
+    # Orders come until a day after the click, and the older ones say who buys a lot.
+    for table, earliest, latest in (
+        ("clicks", first, last),
+        ("purchases", None, last + dt.timedelta(days=1) if last else None),
+    ):
+        keys = _lake_keys(session, table, earliest, latest)
+        if not keys:
+            continue
+        if earliest is None and latest is None:
+            inputs[table] = f"s3://{outputs.lake_bucket}/{table}/"
+            continue
+        key = f"training/{run}/{table}{MANIFEST}"
+        manifest = [{"prefix": f"s3://{outputs.lake_bucket}/{table}/"}, *keys]
+        session.client("s3").put_object(Bucket=outputs.lake_bucket, Key=key, Body=json.dumps(manifest).encode())
+        inputs[table] = f"s3://{outputs.lake_bucket}/{key}"
+    if "clicks" not in inputs:
+        raise DatasetUnusable(
+            f"archived clicks {_days(first, last)} are required in s3://{outputs.lake_bucket}/clicks/, there are none. "
+            "Bring a log into the lake with slidr backfill, or send clicks."
+        )
+    uri = f"s3://{outputs.lake_bucket}/training/{run}/dataset/"
+    plan = ProcessingPlan(
+        name=f"{run}-dataset",
+        step="dataset",
+        image=outputs.container_image,
+        role_arn=outputs.training_role_arn,
+        inputs=inputs,
+        output_uri=uri,
+        instance_type=instance_type,
+        kms_key=outputs.lake_key,
+    )
+    run_processing(session, plan)
+    return DatasetFacts(uri=uri, clicks=None, purchasing=None)
+
+
+def _lake_keys(session: Session, table: str, first: dt.date | None, last: dt.date | None) -> list[str]:
+    """The objects of a table of these days, each without the table's prefix."""
+    pages = session.client("s3").get_paginator("list_objects_v2")
+    keys = [
+        str(item["Key"]).removeprefix(f"{table}/")
+        for page in pages.paginate(Bucket=session.outputs.lake_bucket, Prefix=f"{table}/")
+        for item in page.get("Contents", [])
+    ]
+    return [
+        key
+        for key in keys
+        if (first is None or key[: len(_DATE)] >= f"{first:{_DATE_FORMAT}}")
+        and (last is None or key[: len(_DATE)] <= f"{last:{_DATE_FORMAT}}")
+    ]
+
+
+_DATE: Final = "date=YYYY-MM-DD"
+_DATE_FORMAT: Final = "date=%Y-%m-%d"
+
+
+def _days(first: dt.date | None, last: dt.date | None) -> str:
+    """The days in words.
+
+    >>> _days(dt.date(2026, 3, 1), None)
+    'from 2026-03-01'
+    """
+    return " ".join(f"{word} {day}" for word, day in (("from", first), ("to", last)) if day) or "of any day"
 
 
 def _uploaded(session: Session, files: list[Path], run: str) -> str:

@@ -21,7 +21,7 @@ class SageMakerRole(ServiceRole):
 
     def __init__(self, scope: Construct, construct_id: str, *, log_group: str) -> None:
         super().__init__(scope, construct_id, service="sagemaker.amazonaws.com")
-        self._write_logs(log_group)
+        self.write_logs(log_group)
         self._allow(
             ["cloudwatch:PutMetricData"],
             ["*"],
@@ -34,7 +34,8 @@ class SageMakerRole(ServiceRole):
             "resource; a condition holds the metrics to SageMaker's namespaces.",
         )
 
-    def _write_logs(self, log_group: str) -> None:
+    def write_logs(self, log_group: str) -> None:
+        """Let the containers write to this group, which SageMaker makes."""
         stack = Stack.of(self)
         arn = stack.format_arn(
             service="logs",

@@ -1,4 +1,4 @@
-"""The role of training jobs."""
+"""The role of training jobs, and of the processing jobs that build their datasets."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from infra.constructs.sagemaker_role import SageMakerRole
 
 TRAINING: Final = "training/"
 """Prefix of the lake with the datasets that jobs read and the models that they write."""
+RECORDS: Final = ("clicks/", "purchases/")
+"""Prefixes of the lake that datasets are built from, pseudonymised."""
 
 
 class TrainingRole(SageMakerRole):
-    """What SageMaker does for `slidr train`: fetch a dataset, store what the job made. It cannot publish a release."""
+    """What SageMaker does for `slidr train`: fetch records or a dataset, store what the job made.
+
+    It cannot publish a release.
+    """
 
     def __init__(self, scope: Construct, construct_id: str, *, lake: PrivateBucket, lake_key: kms.IKey) -> None:
         super().__init__(scope, construct_id, log_group="/aws/sagemaker/TrainingJobs")
-        lake.grant_get(self, prefix=TRAINING)
+        self.write_logs("/aws/sagemaker/ProcessingJobs")
+        for prefix in (TRAINING, *RECORDS):
+            lake.grant_get(self, prefix=prefix)
         lake.grant_add(self, prefix=TRAINING)
         lake_key.grant(self, "kms:Encrypt")  # asked for where the job's output names a key

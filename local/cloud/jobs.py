@@ -15,7 +15,7 @@ from typing import Any
 
 from local.cloud.children import stop_child
 from local.cloud.containers import DEFAULT_COMMAND, ContainerHost
-from local.cloud.s3_uri import download_prefix, upload_archive, upload_directory
+from local.cloud.s3_uri import download_manifest, download_prefix, upload_archive, upload_directory
 from slidr.errors import SlidrError
 
 _DEFAULT_LIMIT_S = 86_400
@@ -140,7 +140,8 @@ def run_processing(host: ContainerHost, record: dict[str, Any]) -> dict[str, Any
 
     for source in record.get("ProcessingInputs") or []:
         location = source["S3Input"]
-        download_prefix(location["S3Uri"], Path(here(location["LocalPath"])))
+        download = download_manifest if location["S3DataType"] == "ManifestFile" else download_prefix
+        download(location["S3Uri"], Path(here(location["LocalPath"])))
     outputs = (record.get("ProcessingOutputConfig") or {}).get("Outputs") or []
     for output in outputs:
         Path(here(output["S3Output"]["LocalPath"])).mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import tarfile
 from pathlib import Path
@@ -59,6 +60,21 @@ def download_prefix(uri: str, directory: Path) -> None:
             target = directory / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             client("s3").download_file(bucket, key, str(target))
+
+
+def download_manifest(uri: str, directory: Path) -> None:
+    """Download the objects that the manifest at `uri` names into `directory`, keeping what follows its prefix as path.
+
+    A manifest is a JSON list: {"prefix": "s3://bucket/folder/"}, then keys below it.
+    Source: Amazon SageMaker API reference, "S3DataSource", S3DataType.
+    """
+    named, *keys = json.loads(read_object(uri))
+    bucket, prefix = split_uri(named["prefix"])
+    directory.mkdir(parents=True, exist_ok=True)
+    for key in keys:
+        target = directory / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        client("s3").download_file(bucket, prefix + key, str(target))
 
 
 def upload_directory(directory: Path, uri: str) -> None:

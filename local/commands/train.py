@@ -17,6 +17,7 @@ from local.training_run import (
     DatasetFacts,
     TrainedRelease,
     given_dataset,
+    lake_dataset,
     run_name,
     simulated_dataset,
     train_release,
@@ -28,6 +29,17 @@ def train(
     dataset: Annotated[
         str | None, typer.Option(help="Train on this: Parquet file, directory, or s3:// prefix (training/dataset.py).")
     ] = None,
+    from_lake: Annotated[
+        bool, typer.Option("--from-lake", help="Train on the clicks and purchases that the lake holds.")
+    ] = False,
+    first: Annotated[
+        dt.datetime | None,
+        typer.Option("--from", formats=["%Y-%m-%d"], help="With --from-lake: the first UTC day to take."),
+    ] = None,
+    last: Annotated[
+        dt.datetime | None,
+        typer.Option("--to", formats=["%Y-%m-%d"], help="With --from-lake: the last UTC day to take."),
+    ] = None,
     simulate_days: Annotated[int, typer.Option(min=1, help="Train on so many simulated days.")] = TRAINING_DAYS,
     seed: Seed = 7,
     clicks_per_day: ClicksPerDay = 20_000,
@@ -37,28 +49,39 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other hyperparameter; repeatable.")
     ] = None,
-    instance_type: Annotated[str, typer.Option(help="SageMaker instance of the job, on AWS.")] = "ml.c7i.2xlarge",
+    instance_type: Annotated[str, typer.Option(help="SageMaker instance of the jobs, on AWS.")] = "ml.c7i.2xlarge",
     stage: Stage = "local",
     profile: Profile = None,
     region: Region = None,
 ) -> None:
     """Train a release in a SageMaker training job and publish it, write-once, to the release bucket.
 
-    Without --dataset it trains on simulated days. Publishing changes nothing that serves: `slidr deploy` does.
+    Without --dataset and --from-lake it trains on simulated days. Publishing changes nothing that serves: `slidr
+    deploy` does.
 
     [bold]Examples[/]
 
       slidr train                                ten simulated days
       slidr train --simulate-days 14 --seed 11
+      slidr train --from-lake --from 2026-11-01 --to 2026-11-14
       slidr train --dataset build/dataset --fpr-budget 0.005
       slidr train --dataset s3://BUCKET/training/2026-11/ --stage dev
     """
+    if from_lake and dataset is not None:
+        raise typer.BadParameter("give either --dataset or --from-lake")
+    if (first or last) and not from_lake:
+        raise typer.BadParameter("--from and --to say which days of the lake: give --from-lake too")
     session = Session(stage=stage, profile=profile, region=region)
+    instance = LOCAL_INSTANCE if session.is_local else instance_type
     chosen = {"seed": str(seed), "fpr_budget": str(fpr_budget), **_pairs(set_ or [])}
     _ = session.outputs  # no stage, no training: before minutes of work, not after
     run, steps = run_name(dt.datetime.now(dt.UTC)), Steps()
-    with steps.step("build the dataset") as step:
-        if dataset is None:
+    how = " in a SageMaker job" if from_lake else ""
+    with steps.step(f"build the dataset{how}") as step:
+        if from_lake:
+            days = {"first": first.date() if first else None, "last": last.date() if last else None}
+            built = lake_dataset(session, run=run, instance_type=instance, **days)
+        elif dataset is None:
             from local.sources.simulated import FIRST_DAY  # noqa: PLC0415
             from training.simulator import Traffic  # noqa: PLC0415
 
@@ -73,7 +96,7 @@ def train(
             built,
             run=run,
             hyperparameters=chosen,
-            instance_type=LOCAL_INSTANCE if session.is_local else instance_type,
+            instance_type=instance,
         )
         step.result = trained.id
     show_release(trained)

@@ -210,9 +210,14 @@ def test_a_training_job_that_fails_says_what_the_container_wrote(emulator: Emula
     assert job["FailureReason"] == "AlgorithmError: the data is bad, exit code: 1"
 
 
-def test_a_processing_job_moves_its_inputs_and_outputs(emulator: Emulator) -> None:
+@pytest.mark.parametrize(("kind", "where"), [("S3Prefix", "in/"), ("ManifestFile", "in.manifest")])
+def test_a_processing_job_moves_its_inputs_and_outputs(emulator: Emulator, kind: str, where: str) -> None:
     bucket, name = emulator.bucket(), named("job")
-    emulator.client("s3").put_object(Bucket=bucket, Key="in/a.csv", Body=b"abc")
+    s3 = emulator.client("s3")
+    s3.put_object(Bucket=bucket, Key="in/a.csv", Body=b"abc")
+    s3.put_object(Bucket=bucket, Key="out-of-it/b.csv", Body=b"not asked for")
+    manifest = [{"prefix": f"s3://{bucket}/in/"}, "a.csv"]
+    s3.put_object(Bucket=bucket, Key="in.manifest", Body=json.dumps(manifest).encode())
     sagemaker = emulator.client("sagemaker")
     sagemaker.create_processing_job(
         ProcessingJobName=name,
@@ -225,9 +230,9 @@ def test_a_processing_job_moves_its_inputs_and_outputs(emulator: Emulator) -> No
             {
                 "InputName": "in",
                 "S3Input": {
-                    "S3Uri": f"s3://{bucket}/in/",
+                    "S3Uri": f"s3://{bucket}/{where}",
                     "LocalPath": "/opt/ml/processing/input",
-                    "S3DataType": "S3Prefix",
+                    "S3DataType": kind,
                 },
             }
         ],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tests.infra.conftest import Synthesised
@@ -63,21 +64,24 @@ def test_the_scoring_function_cannot_change_the_pointer_or_a_profile(prod: Synth
     assert actions_of(prod, "ScoreClicksRole", "dynamodb") & forbidden == set()
 
 
-def test_training_jobs_reach_the_lakes_training_data_the_image_and_their_logs_alone(prod: Synthesised) -> None:
+def test_training_jobs_reach_the_lakes_records_and_training_data_the_image_and_their_logs_alone(
+    prod: Synthesised,
+) -> None:
     statements = [statement for name, statement in prod.statements() if name.startswith("TrainingRole")]
-    objects = {
-        action: json.dumps(statement["Resource"])
-        for statement in statements
-        for action in listed(statement["Action"])
-        if action in {"s3:GetObject", "s3:PutObject"}
-    }
-    assert set(objects) == {"s3:GetObject", "s3:PutObject"}
-    assert all("Lake" in resource and "/training/*" in resource for resource in objects.values())
+    objects: dict[str, str] = {}
+    for statement in statements:
+        for action in listed(statement["Action"]):
+            if action in {"s3:GetObject", "s3:PutObject"}:
+                objects[action] = objects.get(action, "") + json.dumps(statement["Resource"])
+    assert set(re.findall(r'/([a-z]+/\*)"', objects["s3:GetObject"])) == {"training/*", "clicks/*", "purchases/*"}
+    assert set(re.findall(r'/([a-z]+/\*)"', objects["s3:PutObject"])) == {"training/*"}
+    assert all("Lake" in resource for resource in objects.values())
+    assert not any(other in str(objects) for other in ("Quarantine", "Releases", "verdicts"))
     assert actions_of(prod, "TrainingRole", "s3") == {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
     assert actions_of(prod, "TrainingRole", "kms") == {"kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"}
     assert "ecr:BatchGetImage" in actions_of(prod, "TrainingRole", "ecr")
-    (logs,) = [statement["Resource"] for statement in statements if "logs:PutLogEvents" in listed(statement["Action"])]
-    assert "/aws/sagemaker/TrainingJobs:*" in json.dumps(logs)
+    logs = [statement["Resource"] for statement in statements if "logs:PutLogEvents" in listed(statement["Action"])]
+    assert [job in json.dumps(logs) for job in ("TrainingJobs:*", "ProcessingJobs:*")] == [True, True]
     assert {service.partition(":")[0] for service in actions_of(prod, "TrainingRole", "")} == {
         "cloudwatch", "ecr", "kms", "logs", "s3",
     }  # fmt: skip
