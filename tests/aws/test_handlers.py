@@ -84,7 +84,8 @@ class DeployedSession:
 class NoHistory:
     """Counters that have seen nothing."""
 
-    def apply(self, batch: Any) -> Any:
+    def apply(self, batch: Any, *, meanwhile: Any) -> Any:
+        meanwhile()
         return np.zeros((batch.clicks, len(RAW_COLUMNS)), dtype=np.int32)
 
 
