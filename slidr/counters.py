@@ -36,7 +36,7 @@ above. State therefore does not depend on the order in which clicks came, as lon
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 SECOND_MS: Final = 1_000
@@ -93,14 +93,14 @@ class Entity:
 
     name: str
     members: tuple[MemberSet, ...] = ()
+    columns: tuple[str, ...] = field(init=False)
+    """Names of this entity's raw counts, in reply order."""
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of this entity's raw counts, in reply order."""
+    def __post_init__(self) -> None:
         counts = [*(f"n_{window}" for window in ("10s", "1m", "10m", "1h", "24h"))]
         gaps = [f"gap_{i}_ms" for i in range(1, GAPS + 1)]
         members = [f"{m.member}s_{_label(window)}" for m in self.members for window in m.windows_ms]
-        return ("present", "late", *counts, *gaps, *members)
+        object.__setattr__(self, "columns", ("present", "late", *counts, *gaps, *members))
 
 
 def _label(window_ms: int) -> str:

@@ -109,6 +109,15 @@ FEATURES: Final[tuple[Feature, ...]] = (
 FEATURE_NAMES: Final[tuple[str, ...]] = tuple(feature.name for feature in FEATURES)
 FEATURE_COUNT: Final = len(FEATURES)
 FEATURE_INDEX: Final = {name: i for i, name in enumerate(FEATURE_NAMES)}
+_COUNTS: Final = [i for i, name in enumerate(RAW_COLUMNS) if name in FEATURE_INDEX]
+"""Raw counts that are features as they are; `_COUNTED` are their columns in the matrix."""
+_COUNTED: Final = [FEATURE_INDEX[RAW_COLUMNS[i]] for i in _COUNTS]
+_GAPS: Final = [RAW_COLUMNS.index(f"{entity.name}.gap_{i}_ms") for entity in ENTITIES for i in range(1, GAPS + 1)]
+_GAP_FEATURES: Final = [
+    FEATURE_INDEX[f"{entity.name}.{name}"]
+    for entity in ENTITIES
+    for name in ("has_previous", "gap_s", "gap_mean_s", "gap_cv")
+]
 
 
 def spec_hash(features: Sequence[Feature] = FEATURES) -> str:
@@ -209,14 +218,9 @@ def assemble(counts: Counts, context: ClickContext, profiles: Floats) -> Floats:
     _require("counts", counts, np.int32, len(RAW_COLUMNS))
     _require("profiles", profiles, np.float32, len(PROFILE_COLUMNS))
     matrix = np.zeros((len(counts), FEATURE_COUNT), dtype=np.float32)
-    for entity in ENTITIES:
-        block = counts[:, entity_slice(entity)]
-        start = FEATURE_INDEX[f"{entity.name}.present"]
-        matrix[:, start] = block[:, 0]
-        matrix[:, start + 1 : start + 6] = block[:, 2:7]
-        matrix[:, start + 6 : start + 10] = _gap_features(block[:, 7 : 7 + GAPS])
-        for column in entity.columns[7 + GAPS :]:
-            matrix[:, FEATURE_INDEX[f"{entity.name}.{column}"]] = block[:, entity.columns.index(column)]
+    matrix[:, _COUNTED] = counts[:, _COUNTS]
+    gaps = counts[:, _GAPS].reshape(-1, GAPS)  # (clicks x entities, GAPS)
+    matrix[:, _GAP_FEATURES] = _gap_features(gaps).reshape(len(counts), -1)
     per_ip = counts[:, entity_slice(IP)]
     clicks_24h = per_ip[:, IP.columns.index("n_24h")] + per_ip[:, 0]  # the click itself, where it has an IP
     for member in ("user", "session"):

@@ -35,7 +35,9 @@ class SliceMap(msgspec.Struct, frozen=True):
         >>> SliceMap().names([click])
         ['device=other|logged_in=false']
         """
-        return [self.name(tuple(_text(getattr(click, column)) for column in self.columns)) for click in clicks]
+        values = list(zip(*([getattr(click, column) for click in clicks] for column in self.columns), strict=True))
+        named = {cell: self.name(tuple(map(_text, cell))) for cell in set(values)}  # few cells, many clicks
+        return [named[cell] for cell in values]
 
     def name(self, values: tuple[str, ...]) -> str:
         """The slice with these values of `columns`."""
