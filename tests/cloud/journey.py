@@ -34,6 +34,7 @@ from local.stream_reader import Start, StreamReader
 from local.training_run import LOCAL_INSTANCE, simulated_dataset, train_release
 from slidr.release import Release
 from slidr.verdict import Verdict
+from tests.malformed_clicks import malformed_clicks
 
 CLICKS_PER_DAY = 2_000
 TRAINING_DAYS = 4
@@ -190,30 +191,7 @@ def _marked(payload: bytes) -> bytes:
 
 def malformed() -> dict[Event, str]:
     """Thirty click records that break the contract, with the reason that each must be rejected for."""
-    right = {"click_id": "m", "at": "2026-06-06T00:00:00Z", "advertiser": "acme", "marketplace": "us", "user": PERSON}
-    wrong: list[tuple[str, dict[str, Any]]] = [
-        ("too_large", {"query": "x" * 70_000}),
-        ("unsupported_version", {"version": 2}),
-        ("missing_field", {"advertiser": ...}),
-        ("wrong_value", {"device": "toaster"}),
-        ("wrong_value", {"cost_micros": -1}),
-        ("bad_time", {"at": "1970-01-01T00:00:00Z"}),
-        ("ahead_of_arrival", {"at": "2999-01-01T00:00:00Z"}),
-        ("bad_time_zone", {"time_zone": "Mars/Olympus_Mons"}),
-        ("bad_ip", {"ip": "unknown"}),
-    ]
-    found = {}
-    for number in range(3):
-        for kind, (reason, changes) in enumerate(wrong):
-            record = right | {"click_id": f"m-{number}-{kind}"} | changes
-            kept = {name: value for name, value in record.items() if value is not ...}
-            found[_malformed(record["click_id"], json.dumps(kept).encode())] = reason
-        found[_malformed(f"m-{number}", json.dumps(right).encode()[: -1 - number])] = "not_json"
-    return found
-
-
-def _malformed(key: str, payload: bytes) -> Event:
-    return Event(0, Kind.CLICK, key, payload)
+    return {record.event: record.reason for record in malformed_clicks(30, seed=SEED, user=PERSON)}
 
 
 def spread(events: Sequence[Event], among: Sequence[Event]) -> list[Event]:
