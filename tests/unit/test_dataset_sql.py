@@ -312,7 +312,7 @@ def test_the_trino_text_gives_the_same_rows_where_it_can_be_run(
     messy_lake(con, messy)
     for table in ("clicks", "verdicts", "purchases"):  # the lake's tables have columns that we do not read
         con.execute(f"ALTER VIEW {table} RENAME TO known_{table}")
-        con.execute(f"CREATE VIEW {table} AS SELECT 7 AS version, * FROM known_{table}")
+        con.execute(f"CREATE VIEW {table} AS SELECT 7 AS version, * FROM known_{table}")  # noqa: S608
     zones = list(messy.clicks["time_zone"].unique())
     con.execute("DROP TABLE zone_offsets; DROP TABLE cell_weights")  # the text must bring its own
     run_text(con, cells_statement(SPAN, dialect="trino", zones=zones)).write_csv(tmp_path / "cells.csv")

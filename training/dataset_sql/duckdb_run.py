@@ -179,7 +179,7 @@ def prepared(con: DuckDBPyConnection, lake: Lake, span: Span) -> Pieces:
 
 def cell_counts(con: DuckDBPyConnection, lake: Lake, made: Pieces, span: Span) -> dict[str, NDArray[Any]]:
     """Trainable clicks by cell: arrays hour_of_week, logged_in, label, clicks."""
-    found = con.execute(f"{_sql(cells(labelled(lake, made, span)))} ORDER BY ALL").fetchnumpy()
+    found = con.execute(f"{_sql(cells(lake, made, span))} ORDER BY ALL").fetchnumpy()
     return {name: np.asarray(values) for name, values in found.items()}
 
 

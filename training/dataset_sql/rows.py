@@ -93,20 +93,32 @@ def busy_sessions(clicks: ir.Table) -> ir.Table:
     return busiest.filter(busiest.session_clicks_1h > 1)
 
 
-def labelled(lake: Lake, made: Pieces, span: Span, part: tuple[dt.datetime, dt.datetime] | None = None) -> ir.Table:
-    """ROW_COLUMNS and `features` of the clicks whose features were logged under the span's spec.
+def labelled(
+    lake: Lake,
+    made: Pieces,
+    span: Span,
+    part: tuple[dt.datetime, dt.datetime] | None = None,
+    *,
+    with_features: bool = True,
+) -> ir.Table:
+    """ROW_COLUMNS, and `features`, of the clicks whose features were logged under the span's spec.
 
     Args:
         lake: the tables.
         made: pieces of the whole span.
         span: the span.
         part: only clicks with part[0] <= at < part[1]; by default all of the span.
+        with_features: whether `features` is among the columns; without it nothing wide goes through the joins.
     """
     start, end = part or (span.start, span.end)
     clicks = with_at_ms(once(within(lake.clicks, start, end), made.first_clicks, "click_id", CLICK_ORDER))
-    log = once(originals(within(lake.verdicts, start, end)), made.first_verdicts, "click_id", VERDICT_ORDER)
-    log = log.filter(log.feature_spec == span.feature_spec, log.features.notnull())
-    log = log.select("click_id", listed="givt", features="features")
+    verdicts = originals(within(lake.verdicts, start, end))
+    verdicts = verdicts.mutate(logged=(verdicts.feature_spec == span.feature_spec) & verdicts.features.notnull())
+    if not with_features:
+        verdicts = verdicts.drop("features")
+    log = once(verdicts, made.first_verdicts, "click_id", VERDICT_ORDER)
+    wide = ["features"] if with_features else []
+    log = log.filter(log.logged).rename(listed="givt").select("click_id", "listed", *wide)
     bought = made.purchased.mutate(bought=True)
     loyal = made.loyal.mutate(loyal=True)
     zones = lake.zone_offsets.rename(zone="time_zone")
@@ -135,7 +147,7 @@ def labelled(lake: Lake, made: Pieces, span: Span, part: tuple[dt.datetime, dt.d
         session_clicks_1h=joined.session_clicks_1h.fill_null(alone).cast("int64"),
     )
     non_human = ibis.cases((told.rule == LabelRule.NO_EVIDENCE.value, 1), else_=0).cast("int64")
-    return told.mutate(label=non_human).select(*ROW_COLUMNS, "features")
+    return told.mutate(label=non_human).select(*ROW_COLUMNS, *wide)
 
 
 def trainable(rows: ir.Table) -> ir.BooleanColumn:
@@ -143,8 +155,9 @@ def trainable(rows: ir.Table) -> ir.BooleanColumn:
     return rows.rule.notin([LabelRule.GIVT.value, LabelRule.IMMATURE.value])
 
 
-def cells(rows: ir.Table) -> ir.Table:
+def cells(lake: Lake, made: Pieces, span: Span) -> ir.Table:
     """Trainable clicks by hour of the week, logged-in status and label: all that weights depend on."""
+    rows = labelled(lake, made, span, with_features=False)
     kept = rows.filter(trainable(rows))
     return kept.group_by("hour_of_week", "logged_in", "label").aggregate(clicks=kept.count())
 

@@ -14,7 +14,7 @@ import ibis.expr.types as ir
 import numpy as np
 from sqlglot import exp
 
-from training.dataset_sql.rows import cells, dataset, labelled, pieces
+from training.dataset_sql.rows import cells, dataset, pieces
 from training.dataset_sql.tables import (
     CELL_WEIGHTS,
     LAKE_SCHEMAS,
@@ -35,7 +35,7 @@ CellWeight = tuple[int, bool, int, float]
 def cells_statement(span: Span, *, dialect: str, zones: Iterable[str] | None = None) -> str:
     """The first statement: trainable clicks by cell, from which `weights_of` makes weights."""
     lake = Lake.unbound()
-    return _text(cells(labelled(lake, pieces(lake, span), span)), span, dialect=dialect, zones=zones, weights=())
+    return _text(cells(lake, pieces(lake, span), span), span, dialect=dialect, zones=zones, weights=())
 
 
 def rows_statement(
