@@ -27,7 +27,7 @@ from slidr.givt import packaged_crawlers
 if TYPE_CHECKING:
     import polars as pl
 
-    from training.backfill import Stretch
+    from training.backfill import Stretch, StretchFeatures
     from training.simulator import Traffic
 
 Count = Callable[[int], None]
@@ -130,13 +130,14 @@ def write_lake(
     Raises:
         ClientError: an object could not be written. Those that were are passed over the next time.
     """
-    from training.backfill import each_once, stretches  # noqa: PLC0415 - numba, polars: seconds
+    from training.backfill import StretchFeatures, each_once, stretches  # noqa: PLC0415 - numba, polars: seconds
 
     written = Written()
     with LakePartitions(session.client("s3"), session.outputs.lake_bucket, dry_run=dry_run) as lake:
         for source in staged:
+            features = StretchFeatures()
             for stretch in stretches(source.clicks.parts(rows=part_rows)):
-                _write_clicks(stretch, lake, source.digest)
+                _write_clicks(stretch, features, lake, source.digest)
                 written.clicks += len(stretch.clicks)
                 written.repeated += stretch.repeated
                 on_write(len(stretch.clicks) + stretch.repeated)
@@ -150,7 +151,7 @@ def write_lake(
     return written
 
 
-def _write_clicks(stretch: Stretch, lake: LakePartitions, source: str) -> None:
+def _write_clicks(stretch: Stretch, features: StretchFeatures, lake: LakePartitions, source: str) -> None:
     """The archive and the feature log of a stretch."""
     from training.backfill import backfilled_verdicts  # noqa: PLC0415
 
@@ -158,11 +159,8 @@ def _write_clicks(stretch: Stretch, lake: LakePartitions, source: str) -> None:
     lake.write(lake.missing(partitions_of(Table.CLICKS, clicks["at"], source=source)), _slices(clicks))
     missing = lake.missing(partitions_of(Table.VERDICTS, clicks["at"], source=source))
     if missing:  # counting is most of the work
-        features = stretch.features()
-        lake.write(
-            missing,
-            lambda of: backfilled_verdicts(clicks[of.start : of.stop], features[of.start : of.stop]),
-        )
+        matrix = features.of(stretch)
+        lake.write(missing, lambda of: backfilled_verdicts(clicks[of.start : of.stop], matrix[of.start : of.stop]))
 
 
 def _slices(rows: pl.DataFrame) -> Callable[[Partition], pl.DataFrame]:

@@ -13,7 +13,7 @@ from slidr.contract import from_epoch_ms
 
 DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
-PART_ROWS: Final = 2_000_000
+PART_ROWS: Final = 500_000
 """Rows that are in memory at a time, unless a single hour has more."""
 
 

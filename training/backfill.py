@@ -18,29 +18,28 @@ from numpy.typing import NDArray
 from slidr.counters import TTL_MS
 from slidr.features import SPEC_HASH
 from slidr.verdict import Decision, Mode, Reason, is_billable
-from training.dataset import features_of
+from training.counter_log import click_context, counter_log
+from training.feature_blocks import LogFeatures
 from training.slice_names import slice_names
 
 Floats = NDArray[np.float32]
 
 WARM_UP: Final = dt.timedelta(milliseconds=TTL_MS)
-"""How far before a part its counting begins: what is older reaches no window (slidr/counters.py)."""
+"""How far before a part counting begins where the parts before were passed over: what is older reaches no window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
     """A part of a log, and as much of what came before as its counters can see."""
 
+    number: int
+    """Its place in the log, from 0."""
     clicks: pl.DataFrame
     """In the lake's form, by (at, click_id), each id once in the whole log: its earliest click."""
     past: pl.DataFrame
     """The clicks of WARM_UP before, in the same order."""
     repeated: int
     """Records left out: their ids had come before."""
-
-    def features(self) -> Floats:
-        """The raw features of `clicks`, shape (clicks, FEATURE_COUNT), as if the whole log were counted in one go."""
-        return features_of(pl.concat([self.past, self.clicks]))[len(self.past) :]
 
 
 def stretches(parts: Iterable[pl.DataFrame]) -> Iterator[Stretch]:
@@ -49,13 +48,33 @@ def stretches(parts: Iterable[pl.DataFrame]) -> Iterator[Stretch]:
     A part may be in any order and hold an id more than once.
     """
     past: pl.DataFrame | None = None
-    for clicks, repeated in each_once(parts, key="click_id"):
-        if not len(clicks):
-            continue
-        began = clicks["at"][0]
-        past = clicks.clear() if past is None else past.filter(pl.col("at") > began - WARM_UP)
-        yield Stretch(clicks=clicks, past=past, repeated=repeated)
+    filled = ((clicks, repeated) for clicks, repeated in each_once(parts, key="click_id") if len(clicks))
+    for number, (clicks, repeated) in enumerate(filled):
+        past = clicks.clear() if past is None else past.filter(pl.col("at") > clicks["at"][0] - WARM_UP)
+        yield Stretch(number=number, clicks=clicks, past=past, repeated=repeated)
         past = pl.concat([past, clicks]).filter(pl.col("at") > clicks["at"][-1] - WARM_UP)
+
+
+class StretchFeatures:
+    """The raw features of stretches, as if the whole log were counted in one go. A stretch may be passed over."""
+
+    def __init__(self) -> None:
+        self._log = LogFeatures()
+        self._next = 0
+
+    def of(self, stretch: Stretch) -> Floats:
+        """The features of the stretch's clicks, shape (clicks, FEATURE_COUNT). Stretches come in their order."""
+        if stretch.number != self._next:  # the counters have not seen the one before
+            self._log = LogFeatures()
+            if len(stretch.past):
+                self._count(stretch.past)
+        self._next = stretch.number + 1
+        return self._count(stretch.clicks)
+
+    def _count(self, clicks: pl.DataFrame) -> Floats:
+        # What comes later is no older than the last of these.
+        last_ms = int(clicks["at"].dt.epoch("ms")[-1])
+        return self._log.of(counter_log(clicks), click_context(clicks), later_from_ms=last_ms)
 
 
 def each_once(parts: Iterable[pl.DataFrame], *, key: str) -> Iterator[tuple[pl.DataFrame, int]]:

@@ -20,13 +20,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from slidr.click import Device
-from slidr.counter_batch import CounterBatch, counter_batch_of_columns
-from slidr.counters import RAW_COLUMNS
 from slidr.errors import FeatureMismatch
-from slidr.features import FEATURE_NAMES, ClickContext, assemble, context_of, no_profiles
+from slidr.features import FEATURE_COUNT, FEATURE_NAMES
 from slidr.slices import SLICE_COLUMNS
-from training.counters_kernel import count
+from training.counter_log import click_context, counter_log
+from training.feature_blocks import feature_blocks
 from training.labels import ATTRIBUTION_WINDOW, UnusableTrainingData, label
 from training.simulator.log import add_simulation_arguments, simulated_log, simulation_of
 
@@ -54,30 +52,22 @@ def features_of(
         profiles: shape (clicks, len(PROFILE_COLUMNS)); by default no key is known.
         restart_every: event time after which counting starts from empty again; by default never.
     """
-    known = no_profiles(len(clicks)) if profiles is None else profiles
+    matrix = np.empty((len(clicks), FEATURE_COUNT), dtype=np.float32)
+    for rows in _stretches(clicks, restart_every):
+        part = clicks[rows]
+        known = None if profiles is None else profiles[rows]
+        for block, features in feature_blocks(counter_log(part), click_context(part), known):
+            matrix[rows[block]] = features
+    return matrix
+
+
+def _stretches(clicks: pl.DataFrame, restart_every: dt.timedelta | None) -> list[NDArray[np.intp]]:
+    """The rows between one restart of the counters and the next."""
     if restart_every is None or not len(clicks):
-        return assemble(count(_counter_log(clicks)), _context(clicks), known)
+        return [np.arange(len(clicks))]
     elapsed = (clicks["at"] - clicks["at"].min()).to_numpy()
     stretch = elapsed // np.timedelta64(restart_every)
-    log = _counter_log(clicks)
-    counts = np.empty((len(clicks), len(RAW_COLUMNS)), dtype=np.int32)
-    for number in np.unique(stretch):
-        counts[stretch == number] = count(log.rows(stretch == number))
-    return assemble(counts, _context(clicks), known)
-
-
-def _counter_log(clicks: pl.DataFrame) -> CounterBatch:
-    at_ms = clicks["at"].to_physical().to_numpy()
-    return counter_batch_of_columns(
-        at_ms=at_ms,
-        click_id=clicks["click_id"].to_list(),
-        user=clicks["user_token"].to_list(),
-        session=clicks["session_token"].to_list(),
-        ip=clicks["ip_token"].to_list(),
-        user_agent=clicks["ua_token"].to_list(),
-        ad=clicks["ad"].to_list(),
-        advertiser=clicks["advertiser"].to_list(),
-    )
+    return [np.flatnonzero(stretch == number) for number in np.unique(stretch)]
 
 
 def build_dataset(
@@ -111,7 +101,7 @@ def build_dataset(
         "user_token",
         "session_token",
         *SLICE_COLUMNS,
-        pl.Series("hour_of_week", _context(clicks).minute_of_week // 60),
+        pl.Series("hour_of_week", click_context(clicks).minute_of_week // 60),
         pl.Series("session_clicks_1h", busiest_hour(clicks)),
     )
     return pl.concat(
@@ -160,12 +150,6 @@ def busiest_hour(clicks: pl.DataFrame) -> NDArray[np.int64]:
     np.maximum.at(most, session[order], within)
     most[0] = 0
     return np.asarray(most[session], dtype=np.int64)
-
-
-def _context(clicks: pl.DataFrame) -> ClickContext:
-    devices = [Device(name) for name in clicks["device"].to_list()]
-    at_ms = clicks["at"].to_physical().to_list()
-    return context_of(at_ms, clicks["time_zone"].to_list(), clicks["logged_in"].to_list(), devices)
 
 
 def write_dataset(rows: pl.DataFrame, path: Path) -> None:

@@ -14,7 +14,7 @@ from slidr.click import Click, Device
 from slidr.features import FEATURE_COUNT, SPEC_HASH
 from slidr.slices import SliceMap
 from slidr.verdict import Decision, Reason, Verdict
-from training.backfill import arrived, backfilled_verdicts, each_once, stretches
+from training.backfill import StretchFeatures, arrived, backfilled_verdicts, each_once, stretches
 from training.dataset import features_of
 from training.simulator import Traffic
 from training.simulator.log import simulated_log
@@ -45,9 +45,23 @@ def test_features_of_a_log_in_parts_are_those_of_the_whole_log_to_the_bit(clicks
 
     taken = list(stretches(parts_of(clicks, hours=hours)))
 
+    counting = StretchFeatures()
     assert len(taken) > DAYS - 1
     assert pl.concat([stretch.clicks for stretch in taken]).equals(clicks)
-    assert np.array_equal(np.concatenate([stretch.features() for stretch in taken]), whole)
+    assert np.array_equal(np.concatenate([counting.of(stretch) for stretch in taken]), whole)
+
+
+@pytest.mark.parametrize("passed_over", [{0}, {1, 2}, {0, 2}, {0, 1, 2}])
+def test_stretches_that_were_passed_over_change_no_features_of_the_others(
+    clicks: pl.DataFrame, passed_over: set[int]
+) -> None:
+    counting, start = StretchFeatures(), 0
+    whole = features_of(clicks)
+    for stretch in stretches(parts_of(clicks, hours=24)):
+        end = start + len(stretch.clicks)
+        if stretch.number not in passed_over:
+            assert np.array_equal(counting.of(stretch), whole[start:end])
+        start = end
 
 
 def test_counting_that_begins_at_the_part_itself_would_give_other_features(clicks: pl.DataFrame) -> None:
@@ -60,7 +74,7 @@ def test_a_warm_up_of_less_than_a_day_would_give_other_features(clicks: pl.DataF
     *_, stretch = stretches(parts_of(clicks, hours=24))
     began = stretch.clicks["at"][0]
     short = pl.concat([stretch.past.filter(pl.col("at") > began - dt.timedelta(hours=20)), stretch.clicks])
-    assert not np.array_equal(features_of(short)[-len(stretch.clicks) :], stretch.features())
+    assert not np.array_equal(features_of(short)[-len(stretch.clicks) :], StretchFeatures().of(stretch))
 
 
 def test_memory_holds_no_more_than_a_day_and_twenty_minutes_of_the_past(clicks: pl.DataFrame) -> None:
@@ -83,7 +97,8 @@ def test_order_within_a_part_and_repeated_records_change_nothing(clicks: pl.Data
 
     assert pl.concat([stretch.clicks for stretch in taken]).equals(clicks)
     assert sum(stretch.repeated for stretch in taken) == sum(map(len, muddled)) - len(clicks)
-    assert np.array_equal(np.concatenate([stretch.features() for stretch in taken]), features_of(clicks))
+    counting = StretchFeatures()
+    assert np.array_equal(np.concatenate([counting.of(stretch) for stretch in taken]), features_of(clicks))
 
 
 def test_the_earliest_of_records_with_one_id_is_taken_across_parts_too() -> None:
