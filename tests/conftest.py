@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from urllib.parse import urlsplit
+
 import pytest
 from hypothesis import HealthCheck, settings
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
 
-WITH_SOCKETS = ("valkey", "cloud", "enable_socket")
+WITH_SOCKETS = ("valkey", "cloud", "localstack", "enable_socket")
 THIS_MACHINE = ["127.0.0.1", "::1", "localhost"]
 
 # A slow machine is no defect of a test: what is asserted is values, never time.
@@ -16,8 +19,13 @@ settings.load_profile("patient")
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if any(item.get_closest_marker(name) for name in WITH_SOCKETS):
+    if any(is_marked(item, name) for name in WITH_SOCKETS):
         enable_socket()
-        socket_allow_hosts(THIS_MACHINE, allow_unix_socket=True)
+        theirs = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname if is_marked(item, "localstack") else None
+        socket_allow_hosts([*THIS_MACHINE, *filter(None, [theirs])], allow_unix_socket=True)
     else:
         disable_socket(allow_unix_socket=True)
+
+
+def is_marked(item: pytest.Item, name: str) -> bool:
+    return item.get_closest_marker(name) is not None

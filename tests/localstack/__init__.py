@@ -1,0 +1,1 @@
+"""Adapters and the alarm path against a real LocalStack."""
