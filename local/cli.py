@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from local.commands import backfill, cloud, demo, deploy, redrive, reproduce, send, train, verdicts
+from local.commands import backfill, cloud, demo, deploy, mapping, redrive, reproduce, send, train, verdicts
 from local.console import errors
 from slidr.errors import SlidrError
 
@@ -66,6 +66,7 @@ app.command(rich_help_panel=_CLOUD)(cloud.down)
 app.command(rich_help_panel=_CLOUD)(cloud.status)
 app.command(rich_help_panel=_CLOUD)(cloud.logs)
 app.command(rich_help_panel=_TRAFFIC)(send.send)
+app.command(rich_help_panel=_TRAFFIC, name="map")(mapping.map_log)
 app.command(rich_help_panel=_TRAFFIC)(backfill.backfill)
 app.command(rich_help_panel=_TRAFFIC)(verdicts.verdicts)
 app.command(rich_help_panel=_TRAFFIC)(reproduce.reproduce)

@@ -31,14 +31,15 @@ def playlist_of_log(
     *,
     purchases: Path | None,
     stack: ExitStack,
+    mapping: Path | None = None,
     on_read: Callable[[int], None] = lambda _events: None,
 ) -> Playlist:
-    """A log (and a file of purchases beside it), sorted by event time.
+    """A log (and a file of purchases beside it), sorted by event time; `mapping` is the log's, where it is any CSV.
 
     Raises:
         LogUnreadable: a file is in no known format, or breaks it.
     """
-    sources = [format_of(path).read(path, kind=Kind.CLICK)]
+    sources = [format_of(path, mapping=mapping).read(path, kind=Kind.CLICK)]
     if purchases is not None:
         sources.append(format_of(purchases).read(purchases, kind=Kind.PURCHASE))
     return in_event_order(sources, stack=stack, on_read=on_read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,4 +25,10 @@ Region = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same simulated traffic.")]
 ClicksPerDay = Annotated[
     int, typer.Option("--clicks-per-day", min=100, help="Clicks of a simulated day, on average over a week.")
+]
+Mapping = Annotated[
+    Path | None,
+    typer.Option(
+        "--map", metavar="FILE", help="The mapping of PATH, where it is any CSV; LOG.map.toml beside it otherwise."
+    ),
 ]

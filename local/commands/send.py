@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from local.commands.options import ClicksPerDay, Profile, Region, Seed, Stage
+from local.commands.options import ClicksPerDay, Mapping, Profile, Region, Seed, Stage
 from local.console import clicks_bar, console, facts, megabytes
 from local.sending import clicks_in, ending_at, play, playlist_of_log, playlist_of_simulation
 from local.session import Session
@@ -23,7 +23,10 @@ from local.stream_writer import Sent, StreamWriter
 def send(
     path: Annotated[
         Path | None,
-        typer.Argument(help="A click log: JSON lines or Parquet of the data contract, or TalkingData's CSV; .gz too."),
+        typer.Argument(
+            help="A click log: JSON lines or Parquet of the data contract, TalkingData's or REES46's CSV, a combined "
+            "log of Apache or Nginx, or any CSV with a mapping; .gz too."
+        ),
     ] = None,
     *,
     simulate: Annotated[int | None, typer.Option(min=1, metavar="DAYS", help="Send simulated days instead.")] = None,
@@ -34,8 +37,9 @@ def send(
     seed: Seed = 7,
     clicks_per_day: ClicksPerDay = 20_000,
     purchases: Annotated[
-        Path | None, typer.Option(help="A file of purchases (JSON lines or Parquet) that goes with PATH.")
+        Path | None, typer.Option(help="A file of purchases that goes with PATH: JSON lines, Parquet or a mapped CSV.")
     ] = None,
+    mapping: Mapping = None,
     rate: Annotated[
         float | None, typer.Option(min=1, help="Clicks a second at most; as fast as the streams take them otherwise.")
     ] = None,
@@ -52,8 +56,9 @@ def send(
 ) -> None:
     """Put clicks and purchases on the streams, in event-time order.
 
-    The format is told by the file's content. A log that is not in order is sorted first, in bounded memory. Records
-    that break the contract are sent too: rejecting them, with the reason, is the deployed system's work.
+    The format is told by the file's content, or by a mapping (slidr map writes one for any CSV). A log that is not in
+    order is sorted first, in bounded memory. Records that break the contract are sent too: rejecting them, with the
+    reason, is the deployed system's work.
 
     [bold]Examples[/]
 
@@ -61,6 +66,8 @@ def send(
       slidr send --simulate 1 --first-day 9 --rate 200
       slidr send clicks.jsonl --purchases orders.jsonl
       slidr send talkingdata.csv.gz --limit 10000
+      slidr send access.log.gz
+      slidr send shop.csv --map shop.map.toml
       slidr send clicks.parquet --rebase-time --stage dev --profile ads
     """
     if (path is None) == (simulate is None):
@@ -70,7 +77,7 @@ def send(
     began = time.monotonic()
     with ExitStack() as stack:
         if path is not None:
-            playlist = read_log(path, purchases, stack)
+            playlist = read_log(path, purchases, stack, mapping=mapping)
         else:
             from local.sources.simulated import FIRST_DAY  # noqa: PLC0415 - the simulator takes 0.4 s to import
             from training.simulator import Traffic  # noqa: PLC0415
@@ -95,10 +102,10 @@ def writer_of(session: Session) -> StreamWriter:
     return StreamWriter(session.client("kinesis"), streams)
 
 
-def read_log(path: Path, purchases: Path | None, stack: ExitStack) -> Playlist:
+def read_log(path: Path, purchases: Path | None, stack: ExitStack, *, mapping: Path | None = None) -> Playlist:
     """The playlist of a log, with a bar while it is read and sorted."""
     with clicks_bar("reading", total=None) as bar:
-        return playlist_of_log(path, purchases=purchases, stack=stack, on_read=bar.advance)
+        return playlist_of_log(path, purchases=purchases, stack=stack, mapping=mapping, on_read=bar.advance)
 
 
 def show_sent(sent: Sent, *, seconds: float) -> None:

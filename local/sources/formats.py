@@ -9,6 +9,7 @@ from local.sources.combined import CombinedLog
 from local.sources.compressed import head_of
 from local.sources.event import LogFormat, LogUnreadable
 from local.sources.jsonl import JsonLines
+from local.sources.mapped_csv import MappedCsv, mapping_beside, read_mapping
 from local.sources.parquet import ParquetRecords
 from local.sources.rees46 import Rees46
 from local.sources.talkingdata import TalkingData
@@ -17,18 +18,23 @@ FORMATS: Final[tuple[LogFormat, ...]] = (ParquetRecords(), TalkingData(), Rees46
 """In the order in which they are asked. A new importer is one more entry."""
 
 
-def format_of(path: Path) -> LogFormat:
-    """The format of a log, told by its content.
+def format_of(path: Path, *, mapping: Path | None = None) -> LogFormat:
+    """The format of a log: by `mapping`, else by the mapping that stands beside it, else told by its content.
 
     Raises:
         LogUnreadable: no known format recognises the file; the message lists what each of them expects.
+        MappingUnusable: the mapping cannot be used.
     """
     head = head_of(path)
     if not head.strip():
         raise LogUnreadable(f"a log with records is required, came an empty file: {path}")
+    described = mapping or mapping_beside(path)
+    if mapping is not None or described.exists():
+        return MappedCsv(read_mapping(described))
     for log_format in FORMATS:
         if log_format.recognises(head):
             return log_format
     first = head.partition(b"\n")[0][:120].decode("utf-8", "replace")
-    known = "\n".join(f"  {log_format.name}: {log_format.expects}" for log_format in FORMATS)
+    expected = [*((one.name, one.expects) for one in FORMATS), (MappedCsv.name, MappedCsv.expects)]
+    known = "\n".join(f"  {name}: {expects}" for name, expects in expected)
     raise LogUnreadable(f"{path} is in no format that is known. It begins: {first!r}\nExpected one of:\n{known}")
