@@ -1,4 +1,7 @@
-"""The path of a bad day: metric -> alarm -> SNS and EventBridge -> queues, on LocalStack's CloudWatch."""
+"""The path of a bad day on LocalStack: metric -> alarm -> SNS -> queue, and alarm event -> EventBridge rule -> queue.
+
+LocalStack's CloudWatch sends EventBridge no events of its own (4.9.2 to 2026.3.0), so the rule is given them here.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,6 @@ class Watched:
     localstack: LocalStack
     service: str
     told: Queue
-    seen: Queue
     topic: str
 
     @property
@@ -74,19 +76,10 @@ class Watched:
 
 @pytest.fixture
 def watched(localstack: LocalStack) -> Watched:
-    told, seen, sns = localstack.queue(), localstack.queue(), localstack.client("sns")
+    told, sns = localstack.queue(), localstack.client("sns")
     topic = sns.create_topic(Name=new_name())["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=told.arn)
-    return Watched(localstack, new_name(), told, seen, topic)
-
-
-def rule_on(watched: Watched, **detail: Any) -> None:
-    """Alarms that enter ALARM reach the `seen` queue by EventBridge."""
-    events, rule = watched.localstack.client("events"), new_name()
-    pattern = {"source": ["aws.cloudwatch"], "detail-type": ["CloudWatch Alarm State Change"], "detail": detail}
-    events.put_rule(Name=rule, EventPattern=json.dumps(pattern))
-    answer = events.put_targets(Rule=rule, Targets=[{"Id": "queue", "Arn": watched.seen.arn}])
-    assert answer["FailedEntryCount"] == 0
+    return Watched(localstack, new_name(), told, topic)
 
 
 def test_alarm_in_two_periods_of_three_tells_the_topic(watched: Watched) -> None:
@@ -113,7 +106,7 @@ def test_one_period_of_three_alarms_nobody(watched: Watched) -> None:
 
 
 def test_clicks_of_another_function_alarm_nobody(watched: Watched, localstack: LocalStack) -> None:
-    other = Watched(localstack, new_name(), watched.told, watched.seen, watched.topic)
+    other = Watched(localstack, new_name(), watched.told, watched.topic)
     other.measure(500, 500, 500)
 
     alarm = watched.alarm()
@@ -131,28 +124,35 @@ def test_silence_is_what_the_alarm_takes_it_for(watched: Watched) -> None:
     assert watched.state(unknown) == "INSUFFICIENT_DATA"
 
 
-def test_state_change_reaches_eventbridge_with_the_state_before(watched: Watched) -> None:
+def test_metric_that_turns_bad_changes_the_state_and_the_topic_hears_the_one_before(watched: Watched) -> None:
     alarm = watched.alarm(of=1, least=1, period_s=10)
     assert eventually(lambda: watched.state(alarm) == "OK")
-    rule_on(watched, alarmName=[alarm], state={"value": ["ALARM"]})
 
     watched.measure(500, apart_s=1)
 
     assert eventually(lambda: watched.state(alarm) == "ALARM")
-    (event,) = watched.seen.messages(1)
-    assert event["detail"]["alarmName"] == alarm
-    assert (event["detail"]["previousState"]["value"], event["detail"]["state"]["value"]) == ("OK", "ALARM")
+    *_, last = (json.loads(notice["Message"]) for notice in watched.told.messages(2))
+    assert (last["OldStateValue"], last["NewStateValue"]) == ("OK", "ALARM")
 
 
-def test_rule_hears_only_of_its_alarm_and_state(watched: Watched) -> None:
-    cloudwatch = watched.localstack.client("cloudwatch")
-    mine, other = watched.alarm(), watched.alarm()
-    assert eventually(lambda: watched.state(mine) == "OK" and watched.state(other) == "OK")
-    rule_on(watched, alarmName=[mine], state={"value": ["ALARM"]})
+def state_change(alarm: str, state: str) -> dict[str, str]:
+    """The event that CloudWatch sends when an alarm changes its state."""
+    states = {"state": {"value": state, "reason": "a test says so"}, "previousState": {"value": "OK"}}
+    detail = json.dumps({"alarmName": alarm, **states})
+    return {"Source": "aws.cloudwatch", "DetailType": "CloudWatch Alarm State Change", "Detail": detail}
 
-    for alarm, state in ((other, "ALARM"), (mine, "INSUFFICIENT_DATA"), (mine, "ALARM")):
-        cloudwatch.set_alarm_state(AlarmName=alarm, StateValue=state, StateReason="a test says so")
 
-    (event,) = watched.seen.messages(1)
+def test_rule_hands_on_only_its_alarm_entering_its_state(localstack: LocalStack) -> None:
+    events, queue, rule, mine = localstack.client("events"), localstack.queue(), new_name(), new_name()
+    detail = {"alarmName": [mine], "state": {"value": ["ALARM"]}}
+    pattern = {"source": ["aws.cloudwatch"], "detail-type": ["CloudWatch Alarm State Change"], "detail": detail}
+    events.put_rule(Name=rule, EventPattern=json.dumps(pattern))
+    assert events.put_targets(Rule=rule, Targets=[{"Id": "queue", "Arn": queue.arn}])["FailedEntryCount"] == 0
+
+    changes = [(new_name(), "ALARM"), (mine, "INSUFFICIENT_DATA"), (mine, "ALARM")]
+    answer = events.put_events(Entries=[state_change(*change) for change in changes])
+
+    assert answer["FailedEntryCount"] == 0
+    (event,) = queue.messages(1)
     assert (event["detail"]["alarmName"], event["detail"]["state"]["value"]) == (mine, "ALARM")
-    assert watched.seen.is_empty()
+    assert queue.is_empty()
