@@ -117,7 +117,7 @@ def archived(frame: pl.DataFrame, folder: Path, *, delay: int = 1) -> list[Path]
 
 @pytest.fixture
 def con(tmp_path: Path) -> Iterator[DuckDBPyConnection]:
-    with connection(tmp_path / "spill", memory="500MB", threads=1) as con:
+    with connection(tmp_path, memory="500MB", threads=1) as con:
         yield con
 
 
@@ -204,7 +204,7 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> MessyLake:
         "purchases": archived(pl.concat([moved, orders, orders[:9]]), folder / "purchases"),
         "verdicts": archived(pl.concat(log, how="diagonal"), folder / "verdicts"),
     }
-    with connection(folder / "spill", memory="500MB", threads=1) as con:
+    with connection(folder, memory="500MB", threads=1) as con:
         facts = write_dataset_files(con, open_lake(con, files), SPAN, folder / "out")
     listed = pl.col("click_id").is_in(clicks["click_id"][80:100].implode())  # only the verdicts say so
     clicks = clicks.with_columns(pl.col("givt") | listed)

@@ -1,6 +1,6 @@
 """What SageMaker starts: `train`, `serve`, or `process NAME`, in the layout of /opt/ml.
 
-    python -m training.container.entrypoint serve | train | process NAME
+    python -m training.container.entrypoint serve | train | process dataset [--features auto|logged|recomputed]
 
 Environment: SLIDR_OPT_ML (default /opt/ml), and for `serve` the variables of `training.serve.ENVIRONMENT`.
 """
@@ -82,8 +82,8 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> None:
             _serve(paths, environment)
         case ["train"]:
             _train(paths)
-        case ["process", name] if name in PROCESSING_STEPS:
-            PROCESSING_STEPS[name](paths)
+        case ["process", name, *options] if name in PROCESSING_STEPS:
+            PROCESSING_STEPS[name](paths, options)
         case _:
             known = ["serve", "train", *(f"process {name}" for name in PROCESSING_STEPS)]
             raise CommandInvalid(f"the command must be one of {known}, came {list(words)}.")
@@ -103,13 +103,19 @@ def _train(paths: MlPaths) -> None:
     train(paths.channels(), paths.model, paths.hyperparameters())
 
 
-def _process_dataset(paths: MlPaths) -> None:
-    from training.lake_dataset import process_dataset  # noqa: PLC0415
+def _process_dataset(paths: MlPaths, options: Sequence[str]) -> None:
+    from training.lake_dataset import FEATURES, process_dataset  # noqa: PLC0415
 
-    process_dataset(paths.root / "processing")
+    match list(options):
+        case []:
+            process_dataset(paths.root / "processing")
+        case ["--features", chosen] if chosen in FEATURES:
+            process_dataset(paths.root / "processing", features=chosen)
+        case _:
+            raise CommandInvalid(f"process dataset takes --features, one of {FEATURES}, came {list(options)}.")
 
 
-PROCESSING_STEPS: Final[Mapping[str, Callable[[MlPaths], None]]] = {"dataset": _process_dataset}
+PROCESSING_STEPS: Final[Mapping[str, Callable[[MlPaths, Sequence[str]], None]]] = {"dataset": _process_dataset}
 """What `process NAME` runs, by name."""
 
 

@@ -54,15 +54,14 @@ class Written:
 
 
 @contextmanager
-def connection(folder: Path, *, memory: str = MEMORY, threads: int = 2) -> Iterator[DuckDBPyConnection]:
-    """A DuckDB that keeps to `memory` and spills to a directory of its own below `folder`.
+def connection(folder: Path | None = None, *, memory: str = MEMORY, threads: int = 2) -> Iterator[DuckDBPyConnection]:
+    """A DuckDB that keeps to `memory` and spills to a directory of its own.
 
     Args:
-        folder: for what does not fit.
+        folder: where that directory is; by default where the system has temporary files.
         memory: DuckDB's limit, like "2GB".
         threads: each costs memory of its own.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="slidr-duckdb-", dir=folder) as spill:
         options: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory,
@@ -100,11 +99,12 @@ def _view(schema: Mapping[str, str], files: Sequence[Path]) -> str:
     partitioned = all(any(part.startswith("date=") for part in file.parts) for file in files)
     columns = []
     for name, kind in schema.items():
-        value = f'CAST("{name}" AS {_DUCKDB_TYPES.get(kind, "TIMESTAMP")})'
-        if kind not in _DUCKDB_TYPES:
-            value = f"date_trunc('millisecond', {value})"
+        if kind not in _DUCKDB_TYPES:  # with a zone or without, in any unit: not every kind casts to every other
+            value = f"date_trunc('millisecond', CAST(CAST(\"{name}\" AS TIMESTAMPTZ) AS TIMESTAMP))"
         elif name == "date" and not partitioned:
-            value = "strftime(CAST(\"at\" AS TIMESTAMP), '%Y-%m-%d')"
+            value = "strftime(CAST(CAST(\"at\" AS TIMESTAMPTZ) AS TIMESTAMP), '%Y-%m-%d')"
+        else:
+            value = f'CAST("{name}" AS {_DUCKDB_TYPES[kind]})'
         columns.append(f'{value} AS "{name}"')
     paths = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
     hive = "hive_partitioning = true, hive_types = {'date': VARCHAR}" if partitioned else "hive_partitioning = false"

@@ -20,7 +20,7 @@ from training.container.entrypoint import CommandInvalid, MlPaths, run
 ROOT = Path(__file__).parents[3]
 CONTAINER = ROOT / "training" / "container"
 DOCKERFILE = (CONTAINER / "Dockerfile").read_text(encoding="utf-8")
-DISTRIBUTIONS = {"crawleruseragents": "crawler-user-agents"}
+DISTRIBUTIONS = {"crawleruseragents": "crawler-user-agents", "ibis": "ibis-framework"}
 DEVELOPMENT_ONLY = {"lightgbm", "sagemaker"}
 """Imported by training code that does not run in the container."""
 
@@ -31,7 +31,7 @@ def instructions(name: str) -> list[str]:
 
 def required() -> set[str]:
     lines = (CONTAINER / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+    return {line.strip().partition("[")[0] for line in lines if line.strip() and not line.startswith("#")}
 
 
 def test_every_source_that_the_image_copies_exists() -> None:
@@ -118,13 +118,14 @@ def test_refuses_words_it_does_not_know(words: list[str]) -> None:
         run(words, {})
 
 
-def test_process_runs_the_named_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    came: list[MlPaths] = []
-    monkeypatch.setattr(entrypoint, "PROCESSING_STEPS", {"count": came.append})
+def test_process_runs_the_named_step_with_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    came = []
+    steps = {"count": lambda paths, options: came.append((paths, options))}
+    monkeypatch.setattr(entrypoint, "PROCESSING_STEPS", steps)
 
-    run(["process", "count"], {"SLIDR_OPT_ML": str(tmp_path)})
+    run(["process", "count", "--all"], {"SLIDR_OPT_ML": str(tmp_path)})
 
-    assert came == [MlPaths(tmp_path)]
+    assert came == [(MlPaths(tmp_path), ["--all"])]
 
 
 def test_failed_command_writes_its_reason_and_exits_with_1(
