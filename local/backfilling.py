@@ -20,7 +20,9 @@ from local.backfill_source import (
 )
 from local.lake_partitions import LakePartitions, Partition, Table, partitions_of
 from local.session import Session
-from local.sources.event import Kind, LogFormat
+from local.sources.event import Kind
+from local.sources.formats import format_of
+from local.sources.mapped_csv import mapping_beside
 from local.staged_log import PART_ROWS, StagedLog
 from slidr.givt import packaged_crawlers
 
@@ -68,14 +70,22 @@ class Written:
     bytes: int = 0
 
 
-def log_source(path: Path, log_format: LogFormat, *, kind: Kind, now_ms: int, mapping: Path | None = None) -> Source:
-    """The records of a log, or of a file of purchases."""
+def log_source(path: Path, *, kind: Kind, now_ms: int, mapping: Path | None = None) -> Source:
+    """The records of a log, or of a file of purchases.
+
+    Raises:
+        LogUnreadable: it is in no known format.
+        MappingUnusable: its mapping cannot be used.
+    """
+    log_format = format_of(path, mapping=mapping)
+    beside = mapping_beside(path)
+    described = mapping or (beside if beside.exists() else None)
 
     def read(form: LakeForm, rejected: Rejected, count: Count) -> Iterator[tuple[Kind, pl.DataFrame]]:
         chunks = log_format.read(path, kind=kind)
         return checked_records(chunks, form=form, rejected=rejected, now_ms=now_ms, on_read=count)
 
-    return Source(digest=file_digest(path, mapping), read=read)
+    return Source(digest=file_digest(path, described), read=read)
 
 
 def simulated_source(traffic: Traffic, *, days: int, first: int) -> Source:

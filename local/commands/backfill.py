@@ -13,13 +13,12 @@ from typing import Annotated
 import typer
 
 from local.backfilling import Source, Staged, Written, log_source, read_sources, simulated_source, write_lake
-from local.commands.options import ClicksPerDay, Profile, Region, Seed, Stage
+from local.commands.options import ClicksPerDay, Mapping, Profile, Region, Seed, Stage
 from local.console import Steps, clicks_bar, console, facts, megabytes
 from local.lake_partitions import Table
 from local.session import Session
 from local.simulated_days import note_sent
 from local.sources.event import Kind
-from local.sources.formats import format_of
 from slidr.contract import epoch_ms
 
 
@@ -35,6 +34,7 @@ def backfill(
     purchases: Annotated[
         Path | None, typer.Option(help="A file of purchases that goes with PATH; alone, it is all that is taken.")
     ] = None,
+    mapping: Mapping = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count, and write nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, where the stage is on AWS.")] = False,
     stage: Stage = "local",
@@ -52,6 +52,7 @@ def backfill(
       slidr backfill clicks.jsonl.gz --purchases orders.jsonl
       slidr backfill --simulate 10                   ten days of humans and robots
       slidr backfill talkingdata.csv.gz --dry-run
+      slidr backfill shop.csv --map shop.map.toml
       slidr backfill clicks.parquet --stage dev --profile ads
     """
     if (path is not None or purchases is not None) == (simulate is not None):
@@ -65,7 +66,7 @@ def backfill(
         traffic = Traffic(seed=seed, start=FIRST_DAY, clicks_per_day=clicks_per_day)
         title, sources = f"{simulate} simulated days", [simulated_source(traffic, days=simulate, first=first_day)]
     else:
-        title, sources = _title(path, purchases), _log_sources(path, purchases)
+        title, sources = _title(path, purchases), _log_sources(path, purchases, mapping)
     if not (session.is_local or dry_run or yes):
         console.print(f"This writes to the lake of stage {stage}, s3://{bucket}.")
         typer.confirm("Go on?", abort=True)
@@ -90,10 +91,10 @@ def backfill(
         console.print(f"Next: [bold]slidr train --from-lake{where}[/]")
 
 
-def _log_sources(path: Path | None, purchases: Path | None) -> list[Source]:
+def _log_sources(path: Path | None, purchases: Path | None, mapping: Path | None) -> list[Source]:
     now_ms = epoch_ms(dt.datetime.now(dt.UTC))
-    given = [(path, Kind.CLICK), (purchases, Kind.PURCHASE)]
-    return [log_source(file, format_of(file), kind=kind, now_ms=now_ms) for file, kind in given if file is not None]
+    clicks = [log_source(path, kind=Kind.CLICK, now_ms=now_ms, mapping=mapping)] if path else []
+    return clicks + ([log_source(purchases, kind=Kind.PURCHASE, now_ms=now_ms)] if purchases else [])
 
 
 def _title(path: Path | None, purchases: Path | None) -> str:

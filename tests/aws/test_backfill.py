@@ -24,7 +24,6 @@ from local.cli import app
 from local.cloud.parquet import Column, read_document, schema_of, to_parquet
 from local.session import Session
 from local.sources.event import Kind
-from local.sources.formats import format_of
 from slidr.archive import ArchivedClick, ArchivedPurchase
 from slidr.givt import packaged_crawlers
 from slidr.pseudonym import Pseudonymiser
@@ -303,6 +302,20 @@ def test_takes_purchases_without_clicks(stage: Session, orders: Path) -> None:
     assert {key.split("/")[0] for key in objects(stage)} == {"purchases"}
 
 
+def test_a_mapping_is_a_part_of_the_source(stage: Session, tmp_path: Path) -> None:
+    (tmp_path / "shop.csv").write_text("when;who;what\n2025-11-20T12:00:00Z;ada;acme\n")
+    mapping = '[fields]\nat = { column = "when" }\nuser = { column = "who" }\nmarketplace = { constant = "MARKET" }\n'
+    mapping = f'kind = "click"\ndelimiter = ";"\n{mapping}advertiser = {{ column = "what" }}\n'
+    for market in ("de", "us", "de"):
+        (tmp_path / "shop.map.toml").write_text(mapping.replace("MARKET", market))
+        code, output = backfill(tmp_path / "shop.csv", "--map", tmp_path / "shop.map.toml")
+        assert code == 0, output
+    (tmp_path / "shop.csv.map.toml").write_text(mapping.replace("MARKET", "jp"))
+    backfill(tmp_path / "shop.csv")
+
+    assert sorted(row["marketplace"] for row in rows(stage, "clicks")) == ["de", "jp", "us"]
+
+
 def test_says_that_a_log_is_empty(stage: Session, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n\n")
     code, output = backfill(tmp_path / "empty.jsonl")
@@ -343,7 +356,7 @@ def test_simulated_days_are_the_same_whether_they_come_as_tables_or_as_records(s
 
 
 def test_nobody_is_named_on_disk_or_in_the_lake(stage: Session, log: Path, tmp_path: Path) -> None:
-    source = log_source(log, format_of(log), kind=Kind.CLICK, now_ms=int(NOON.timestamp() * 1000) + 10**9)
+    source = log_source(log, kind=Kind.CLICK, now_ms=int(NOON.timestamp() * 1000) + 10**9)
     folder = tmp_path / "staged"
 
     staged = read_sources(stage, [source], folder, on_read=lambda _records: None)
@@ -366,7 +379,7 @@ def test_parts_of_a_large_log_make_the_objects_of_the_whole(stage: Session, log:
     whole = objects(stage)
     for key in whole:
         stage.client("s3").delete_object(Bucket=OUTPUTS.lake_bucket, Key=key)
-    source = log_source(log, format_of(log), kind=Kind.CLICK, now_ms=int(NOON.timestamp() * 1000) + 10**9)
+    source = log_source(log, kind=Kind.CLICK, now_ms=int(NOON.timestamp() * 1000) + 10**9)
     staged = read_sources(stage, [source], tmp_path / "staged", on_read=lambda _records: None)
 
     write_lake(stage, staged, part_rows=5)
