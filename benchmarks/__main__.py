@@ -13,9 +13,18 @@ from benchmarks.harness import check_figures, keep, show
 from local.console import console, errors, listing
 from slidr.errors import SlidrError
 
-SHORT: Final = ("bundle", "parse", "scoring_backends", "counter_state", "local_cloud", "handler", "latency", "calibration")
+SHORT: Final = (
+    "bundle",
+    "parse",
+    "scoring_backends",
+    "counter_state",
+    "local_cloud",
+    "handler",
+    "latency",
+    "calibration",
+)
 """Each takes a few minutes at most; `make bench` runs all of them."""
-LONG: Final = ("features", "backfill", "real_logs", "malformed", "chaos_online")
+LONG: Final = ("features", "dataset", "backfill", "real_logs", "malformed", "chaos_online")
 """The ones that take long; `make soak` runs all of them."""
 
 
