@@ -151,7 +151,8 @@ def _path(request: str | None) -> str | None:
     target = rest.removesuffix(rest[rest.rfind(" HTTP/") :] if " HTTP/" in rest else "").strip()
     if not (method.isascii() and method.isalpha() and target):
         return None
-    return re.split(r"[?#]", _ORIGIN.sub("", target, count=1), maxsplit=1)[0] or "/"
+    path = target.partition("?")[0].partition("#")[0]
+    return (_ORIGIN.sub("", path, count=1) if "://" in path else path) or "/"
 
 
 def _host(referrer: str | None) -> str | None:

@@ -27,6 +27,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -249,7 +250,7 @@ def _digest(number: int, row: list[str]) -> str:
 
 def _converter(field: str, source: Source) -> Convert:
     if field == "at":
-        return time_reader(source.format, source.zone)
+        return lru_cache(maxsize=4096)(time_reader(source.format, source.zone))  # neighbours share their second
     if field in MONEY:
         return _money_reader(source)
     if field == "logged_in" and not source.words:
