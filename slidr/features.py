@@ -226,16 +226,24 @@ def assemble(counts: Counts, context: ClickContext, profiles: Floats) -> Floats:
     for member in ("user", "session"):
         distinct = np.maximum(per_ip[:, IP.columns.index(f"{member}s_24h")], 1)
         matrix[:, FEATURE_INDEX[f"ip.clicks_per_{member}_24h"]] = clicks_24h / distinct
-    fill_context(matrix, context, profiles)
+    fill_context(matrix, context)
+    fill_profiles(matrix, profiles)
     return matrix
 
 
-def fill_context(matrix: Floats, context: ClickContext, profiles: Floats) -> None:
-    """Write all features that need no counts into their columns of a matrix of zeros, shape (clicks, FEATURE_COUNT)."""
+def fill_context(matrix: Floats, context: ClickContext) -> None:
+    """Write the features of the context into their columns of a matrix of zeros, shape (clicks, FEATURE_COUNT)."""
     start = FEATURE_INDEX["time.hour_sin"]
     matrix[:, start : start + 4] = _CLOCK[context.minute_of_week]
     matrix[:, FEATURE_INDEX["click.logged_in"]] = context.logged_in
     matrix[np.arange(len(matrix)), FEATURE_INDEX[f"device.{DEVICES[0]}"] + context.device] = 1.0
+
+
+def fill_profiles(matrix: Floats, profiles: Floats) -> None:
+    """Write the features of the profiles into their columns of a matrix, shape (clicks, FEATURE_COUNT).
+
+    Where no key is known they are zeros.
+    """
     for key in ("ip", "user", "ua"):
         columns = [i for i, name in enumerate(PROFILE_COLUMNS) if name.startswith(f"{key}.")]
         matrix[:, FEATURE_INDEX[f"profile.{key}.known"]] = ~np.isnan(profiles[:, columns[0]])

@@ -46,6 +46,7 @@ from slidr.errors import FeatureMismatch
 Counts = NDArray[np.int32]
 Times = NDArray[np.int64]
 Ids = NDArray[np.uint64]
+Places = NDArray[np.int32]
 Flags = NDArray[np.bool_]
 
 State = tuple[Ids, Times, Times]
@@ -218,7 +219,40 @@ def _share_out(keys: Ids, present: Flags, parts: int) -> tuple[Times, Times]:
 
 @_compiled
 def _part(key: Any, parts: int) -> Any:
-    return np.int64(((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) % np.uint64(parts))
+    return np.int64((_mixed(key) >> np.uint64(16)) % np.uint64(parts))
+
+
+@_compiled
+def _mixed(key: Any) -> Any:
+    """Another name for the key, its upper bits spread evenly whatever the keys are."""
+    key = (key ^ (key >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
+    return (key ^ (key >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+
+
+@_compiled
+def _ascending(keys: Ids) -> Places:
+    """The stable order of mixed keys: by their upper bits first, which leaves next to nothing to the insertions."""
+    bits = 1
+    while 1 << bits < len(keys):
+        bits += 1
+    shift = np.uint64(64 - bits)
+    bounds = np.zeros((1 << bits) + 1, dtype=np.int32)
+    for key in keys:
+        bounds[1 + np.int64(key >> shift)] += 1
+    for bucket in range(1 << bits):
+        bounds[bucket + 1] += bounds[bucket]
+    order = np.empty(len(keys), dtype=np.int32)
+    for click in range(len(keys)):
+        its = np.int64(keys[click] >> shift)
+        order[bounds[its]] = click
+        bounds[its] += 1
+    for last in range(1, len(keys)):
+        click, place = order[last], last
+        while place > 0 and keys[order[place - 1]] > keys[click]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = click
+    return order
 
 
 # In what follows, times[list, start:end] and ids[list, start:end] hold pairs (time, id), ascending. List 0 is Recent,
@@ -438,11 +472,12 @@ def _walk(
     has_member = np.empty((clicks, sets), dtype=np.bool_)
     for click in range(clicks):
         row = rows[click]
-        keys[click], ats[click], owns[click] = all_ids[row, key_column], at_ms[row], click_id[row]
+        keys[click] = _mixed(all_ids[row, key_column])
+        ats[click], owns[click] = at_ms[row], click_id[row]
         for s in range(sets):
             members[click, s] = all_ids[row, member_columns[s]]
             has_member[click, s] = present[row, member_columns[s]]
-    order = np.argsort(keys, kind="mergesort")
+    order = _ascending(keys)
     counts = np.empty((clicks, 4 + len(exact_windows) + gaps + window_counts.sum()), dtype=np.int32)
 
     start, end, fine_start, fine_end, coarse_start, coarse_end = 0, 0, 0, 0, 0, 0
@@ -461,8 +496,8 @@ def _walk(
                 old += 1
                 newest_fine, newest_coarse = times[0, ends[0] - 1] // fine_ms, times[0, ends[0] - 1] // coarse_ms
             else:
-                starts[:] = 0
-                ends[:] = 0
+                for which in range(lists):
+                    starts[which], ends[which] = 0, 0
                 newest_fine, newest_coarse = fine, coarse
             start, fine_start, coarse_start = 0, 0, 0
             end, fine_end, coarse_end = ends[0], ends[lists - 2], ends[lists - 1]

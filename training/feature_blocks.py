@@ -19,14 +19,22 @@ from numpy.typing import NDArray
 from slidr.counter_batch import CounterBatch
 from slidr.counters import CAPS, ENTITIES, GAPS, IP, Caps, Entity
 from slidr.errors import FeatureMismatch
-from slidr.features import FEATURE_COUNT, FEATURE_INDEX, PROFILE_COLUMNS, ClickContext, Floats, fill_context
+from slidr.features import (
+    FEATURE_COUNT,
+    FEATURE_INDEX,
+    PROFILE_COLUMNS,
+    ClickContext,
+    Floats,
+    fill_context,
+    fill_profiles,
+)
 from training.counters_kernel import NOTHING_LATER, ROWS_A_PART, LogCounters
 
 Counts = NDArray[np.int32]
 Rows = NDArray[np.int64]
 
-ROWS_A_BLOCK: Final = 524_288
-"""160 MB of features. With smaller blocks the state of silent keys is carried from block to block more often."""
+ROWS_A_BLOCK: Final = 1_048_576
+"""320 MB of features. With smaller blocks the state of silent keys is carried from block to block more often."""
 
 _FIRST_MEMBER: Final = 7 + GAPS
 _RATIO_MEMBERS: Final = ("user", "session")
@@ -65,15 +73,14 @@ class LogFeatures:
         Raises:
             FeatureMismatch: shapes or dtypes do not fit, or the piece breaks what was promised with the one before.
         """
-        if profiles is None:
-            nobody = np.full(len(PROFILE_COLUMNS), np.nan, dtype=np.float32)
-            profiles = np.broadcast_to(nobody, (piece.clicks, len(PROFILE_COLUMNS)))
         _check(piece, context, profiles)
         matrix = np.zeros((piece.clicks, FEATURE_COUNT), dtype=np.float32)
 
         def fill(start: int) -> None:
             rows = slice(start, start + ROWS_A_PART)
-            fill_context(matrix[rows], _rows_of(context, rows), profiles[rows])
+            fill_context(matrix[rows], _rows_of(context, rows))
+            if profiles is not None:
+                fill_profiles(matrix[rows], profiles[rows])
 
         with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(fill, range(0, piece.clicks, ROWS_A_PART)))
@@ -125,16 +132,17 @@ def _rows_of(context: ClickContext, rows: slice) -> ClickContext:
     )
 
 
-def _check(piece: CounterBatch, context: ClickContext, profiles: Floats) -> None:
-    if profiles.dtype != np.float32 or profiles.shape != (piece.clicks, len(PROFILE_COLUMNS)):
-        raise FeatureMismatch(
-            f"profiles must be float32 of shape ({piece.clicks}, {len(PROFILE_COLUMNS)}), "
-            f"however: profiles.dtype={profiles.dtype}, profiles.shape={profiles.shape}. Build them for this log."
-        )
+def _check(piece: CounterBatch, context: ClickContext, profiles: Floats | None) -> None:
     if len(context.minute_of_week) != piece.clicks:
         raise FeatureMismatch(
             f"a context of {piece.clicks} clicks is required, however: {len(context.minute_of_week)} came. "
             "Build it from the same clicks."
+        )
+    shape = (piece.clicks, len(PROFILE_COLUMNS))
+    if profiles is not None and (profiles.dtype != np.float32 or profiles.shape != shape):
+        raise FeatureMismatch(
+            f"profiles must be float32 of shape {shape}, "
+            f"however: profiles.dtype={profiles.dtype}, profiles.shape={profiles.shape}. Build them for this log."
         )
 
 
