@@ -21,10 +21,9 @@ from training.dataset import ROW_COLUMNS, busiest_hour, read_dataset
 from training.dataset_sql.accounts import rfm_scores as rfm_scores_sql
 from training.dataset_sql.attribution import purchased_clicks
 from training.dataset_sql.duckdb_run import Written, connection, open_lake, write_dataset_files
-from training.dataset_sql.rows import dataset
 from training.dataset_sql.tables import Lake, Span, with_at_ms
 from training.dataset_sql.text import ATHENA_LIMIT, cells_statement, rows_statement, unload, weights_of
-from training.labels import LabelRule, RfmCuts, UnusableTrainingData, attribute, label, rfm_scores
+from training.labels import LabelRule, RfmCuts, attribute, label, rfm_scores
 from training.weights import weights_of_rows
 
 START = dt.datetime(2026, 3, 27, tzinfo=dt.UTC)  # Europe turns its clocks on the 29th
@@ -244,18 +243,6 @@ def test_weights_balance_the_rows_that_may_train(messy: MessyLake) -> None:
     assert 1 < messy.facts.effective_sample_size < len(kept)
 
 
-def test_one_statement_makes_the_rows_that_parts_make(messy: MessyLake, con: DuckDBPyConnection) -> None:
-    lake = messy_lake(con, messy)
-    zones = [(name, 0, 2**62, 60) for name in messy.clicks["time_zone"].unique()]
-    con.executemany("INSERT INTO zone_offsets VALUES (?, ?, ?, ?)", zones)
-    apart = pl.exclude("weight", "hour_of_week")
-    assert_frame_equal(
-        run(con, dataset(lake, SPAN)).sort("at", "click_id").select(apart),
-        read_all(messy.out).select(apart),
-        check_dtypes=False,
-    )
-
-
 def read_all(folder: Path) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(path) for path in folder.iterdir()]).sort("at", "click_id")
 
@@ -274,15 +261,14 @@ def test_rows_of_some_days_know_what_happened_around_them(
     assert_frame_equal(rows.select(apart), expected.select(apart))
 
 
-@pytest.mark.parametrize("seed", range(2))
 def test_purchases_go_to_the_same_clicks_as_in_python_on_random_histories(
-    seed: int, con: DuckDBPyConnection, tmp_path: Path
+    con: DuckDBPyConnection, tmp_path: Path
 ) -> None:
-    clicks, purchases = any_log(seed, worlds=200)
+    clicks, purchases = any_log(0, worlds=250)
     lake = any_lake(con, tmp_path, clicks, purchases)
     rows = attribute(clicks, purchases)
     expected = set(clicks["click_id"].gather(rows[rows >= 0]))
-    assert len(expected) > 200
+    assert len(expected) > 250
     span = replace(SPAN, until=END + dt.timedelta(days=1))
     orders, ours = with_at_ms(lake.purchases), with_at_ms(lake.clicks)
     assert set(run(con, purchased_clicks(ours, orders, span))["click_id"]) == expected
@@ -298,17 +284,10 @@ def test_accounts_have_the_same_rfm_as_in_python(cuts: RfmCuts | None, con: Duck
     assert_frame_equal(found, expected, check_row_order=False, check_column_order=False, check_dtypes=False)
 
 
-def test_a_lake_without_features_of_this_spec_says_what_to_do(con: DuckDBPyConnection, tmp_path: Path) -> None:
-    clicks, _ = any_log(20, worlds=3)
-    files = {"clicks": archived(clicks, tmp_path / "clicks")}
-    with pytest.raises(UnusableTrainingData, match="--features recomputed"):
-        write_dataset_files(con, open_lake(con, files), SPAN, tmp_path / "out", part=dt.timedelta(days=3))
-
-
 def test_the_trino_text_gives_the_same_rows_where_it_can_be_run(
     messy: MessyLake, con: DuckDBPyConnection, tmp_path: Path
 ) -> None:
-    """It is translated back to DuckDB: that proves what the text says, not that Trino takes it."""
+    """One statement there, parts here. Translated back to DuckDB: that proves what it says, not that Trino takes it."""
     messy_lake(con, messy)
     for table in ("clicks", "verdicts", "purchases"):  # the lake's tables have columns that we do not read
         con.execute(f"ALTER VIEW {table} RENAME TO known_{table}")

@@ -116,7 +116,7 @@ def test_counts_the_archived_clicks_again_where_few_have_logged_features_or_when
 
 def test_logged_features_that_are_asked_for_must_be_there(days: SimulatedLog, tmp_path: Path) -> None:
     archive(days.clicks, tmp_path / "processing/input/clicks")
-    with pytest.raises(UnusableTrainingData, match="verdicts with features"):
+    with pytest.raises(UnusableTrainingData, match="--features recomputed"):
         run(["process", "dataset", "--features", "logged"], {"SLIDR_OPT_ML": str(tmp_path)})
 
 
