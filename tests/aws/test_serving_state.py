@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError
@@ -177,3 +178,14 @@ def test_malformed_pointer_is_unreadable_rather_than_absent(control: Any) -> Non
 def test_write_to_a_missing_table_is_unavailable(control: Any) -> None:
     with pytest.raises(ServingStateUnavailable, match="pointer must be written"):
         PointerStore(control, "absent").change(Pointer(), Pointer(), CHANGE)
+
+
+def test_write_that_is_cancelled_for_another_reason_is_no_conflict(
+    control: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": [{"Code": "ThrottlingError"}]}
+    cancelled = control.exceptions.TransactionCanceledException(answer, "TransactWriteItems")
+    monkeypatch.setattr(control, "transact_write_items", Mock(side_effect=cancelled))
+
+    with pytest.raises(ServingStateUnavailable, match="ThrottlingError"):
+        PointerStore(control, "control").change(Pointer(), Pointer(), CHANGE)

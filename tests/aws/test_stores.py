@@ -8,6 +8,7 @@ import json
 import time
 from typing import Any
 
+import msgspec
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
@@ -106,6 +107,23 @@ def test_no_rejects_make_no_object(s3: Any) -> None:
 def test_rejects_that_cannot_be_stored_are_reported(s3: Any) -> None:
     with pytest.raises(PublishFailed, match="1 rejects must be stored") as failure:
         RejectStore(s3, "missing").store([any_reject()])
+
+    assert failure.value.first_failed == 0
+
+
+class Silent:
+    """A service that answers no call."""
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**request: Any) -> Any:
+            raise ReadTimeoutError(endpoint_url="https://service")
+
+        return call
+
+
+def test_silent_bucket_is_a_failed_publication() -> None:
+    with pytest.raises(PublishFailed, match="timeout") as failure:
+        RejectStore(Silent(), "bucket").store([any_reject()])  # type: ignore[arg-type]
 
     assert failure.value.first_failed == 0
 
@@ -209,6 +227,21 @@ def test_release_is_read_once_and_its_id_is_checked(s3: Any) -> None:
     assert store.release(name) == release
 
 
+def test_few_releases_are_kept(s3: Any) -> None:
+    releases = [msgspec.structs.replace(any_release(), weights_sha256=f"{i:02}") for i in range(18)]
+    names = [release_id(release) for release in releases]
+    for name, release in zip(names, releases, strict=True):
+        s3.put_object(Bucket="bucket", Key=release_key(name), Body=encode_release(release))
+    store = ReleaseStore(s3, "bucket")
+
+    assert [store.release(name) for name in names] == releases
+    for name in names:
+        s3.delete_object(Bucket="bucket", Key=release_key(name))
+    assert store.release(names[-1]) == releases[-1]
+    with pytest.raises(ReleaseUnavailable):
+        store.release(names[0])
+
+
 def test_release_that_was_changed_is_refused(s3: Any) -> None:
     changed = encode_release(any_release()).replace(b"0.5", b"0.6")
     s3.put_object(Bucket="bucket", Key=release_key("r-1"), Body=changed)
@@ -220,6 +253,18 @@ def test_release_that_was_changed_is_refused(s3: Any) -> None:
 def test_missing_release_is_unavailable(s3: Any) -> None:
     with pytest.raises(ReleaseUnavailable, match=r"releases/r-1/release\.json"):
         ReleaseStore(s3, "bucket").release("r-1")
+
+
+def test_silent_bucket_makes_a_release_unavailable_and_is_asked_again(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, store = any_release(), ReleaseStore(s3, "bucket")
+    name = release_id(release)
+    s3.put_object(Bucket="bucket", Key=release_key(name), Body=encode_release(release))
+    with monkeypatch.context() as silence:
+        silence.setattr(store, "_client", Silent())
+        with pytest.raises(ReleaseUnavailable, match="timeout"):
+            store.release(name)
+
+    assert store.release(name) == release
 
 
 def test_pseudonymiser_uses_the_secrets_key_and_version(aws: Any) -> None:
@@ -250,3 +295,18 @@ def test_malformed_key_is_refused_without_being_shown(aws: Any, value: str) -> N
 def test_missing_secret_is_unavailable(aws: Any) -> None:
     with pytest.raises(SecretUnavailable, match="secret token must be readable"):
         Secrets(aws.client("secretsmanager")).text("token")
+
+
+def test_silent_service_makes_a_secret_unavailable() -> None:
+    with pytest.raises(SecretUnavailable, match="secret token must be readable"):
+        Secrets(Silent()).text("token")  # type: ignore[arg-type]
+
+
+def test_secret_of_bytes_is_unavailable_and_not_shown(aws: Any) -> None:
+    client = aws.client("secretsmanager")
+    client.create_secret(Name="token", SecretBinary=b"hush")
+
+    with pytest.raises(SecretUnavailable, match="Check that it has a value") as failure:
+        Secrets(client).text("token")
+
+    assert "hush" not in str(failure.value)

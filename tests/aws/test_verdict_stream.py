@@ -87,6 +87,13 @@ def test_verdicts_can_be_read_back_from_the_stream(aws: Any) -> None:
     assert [record["PartitionKey"] for record in records] == ["c-0", "c-1", "c-2"]
 
 
+def test_stream_that_is_gone_fails_from_the_first_verdict(aws: Any) -> None:
+    with pytest.raises(PublishFailed, match="ResourceNotFound") as failure:
+        VerdictStream(aws.client("kinesis"), "gone", attempts=patient([], deadline_s=0)).publish([any_verdict("a")])
+
+    assert failure.value.first_failed == 0
+
+
 def test_sends_again_only_what_was_refused() -> None:
     kinesis, waits = StubbedKinesis({"b", "c"}, {"c"}), list[float]()
 
