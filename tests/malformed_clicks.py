@@ -39,7 +39,7 @@ def _whole(right: Fields) -> bytes:
 
 KINDS: Mapping[str, tuple[str, Callable[[Fields], bytes]]] = {
     "cut short": ("not_json", lambda right: _whole(right)[:-1]),
-    "two records in one": ("not_json", lambda right: _whole(right) + b"\n" + _whole(right)),
+    "two records in one": ("not_json", lambda right: _whole(right) + b" " + _whole(right)),
     "a line of text": ("not_json", lambda right: f"click by {right['session']}".encode()),
     "compressed": ("not_json", lambda right: b"\x1f\x8b\x08\x00" + _whole(right)),
     "not UTF-8": ("not_json", lambda right: _whole(right).replace(b"acme", b"ac\xffme")),
@@ -73,7 +73,10 @@ KINDS: Mapping[str, tuple[str, Callable[[Fields], bytes]]] = {
 
 
 def malformed_clicks(count: int, *, seed: int, user: str = "account-77") -> list[MalformedClick]:
-    """So many records, no two alike, every kind as often as the next (but for one), in the order of the seed."""
+    """So many records, no two alike, every kind as often as the next (but for one), in the order of the seed.
+
+    Each is one line, so that a log of lines can hold it too. Another seed gives other records.
+    """
     names = list(KINDS)
     records = []
     for number in range(count):

@@ -189,9 +189,9 @@ def _marked(payload: bytes) -> bytes:
     return json.dumps(record).encode()
 
 
-def malformed() -> dict[Event, str]:
+def malformed(seed: int = SEED) -> dict[Event, str]:
     """Thirty click records that break the contract, with the reason that each must be rejected for."""
-    return {record.event: record.reason for record in malformed_clicks(30, seed=SEED, user=PERSON)}
+    return {record.event: record.reason for record in malformed_clicks(30, seed=seed, user=PERSON)}
 
 
 def spread(events: Sequence[Event], among: Sequence[Event]) -> list[Event]:

@@ -22,6 +22,7 @@ def test_kinds_are_many_cover_every_reason_and_no_two_records_are_alike() -> Non
     assert {record.reason for record in RECORDS} == set(REJECT_REASONS)
     assert len({record.event.payload for record in RECORDS}) == len(RECORDS)
     assert len({record.event.key for record in RECORDS}) == len(RECORDS)
+    assert not any(b"\n" in record.event.payload for record in RECORDS)
 
 
 def test_the_same_seed_gives_the_same_records() -> None:
