@@ -782,18 +782,20 @@ def throttle_tables(ground: Ground) -> None:
 
 
 def throttle_verdicts(ground: Ground) -> None:
-    """Kinesis refuses half of the records of a call, then all of them."""
-    some = Fault(
-        service="kinesis",
-        operation="PutRecords",
-        resource=ground.journey.session.outputs.verdict_stream,
-        error=THROTTLE,
-        each="entry",
-        share=0.5,
-    )
-    inject(ground.url, some)
-    time.sleep(4)
-    inject(ground.url, msgspec.structs.replace(some, each="request", share=1.0))
+    """Kinesis refuses every call."""
+    inject(ground.url, _throttled_verdicts(ground))
+
+
+def refuse_half_of_the_verdicts(ground: Ground) -> None:
+    """So for a while; then half of the records of each call."""
+    for_seconds(14)(ground)
+    inject(ground.url, msgspec.structs.replace(_throttled_verdicts(ground), each="entry", share=0.5))
+    for_seconds(4)(ground)
+
+
+def _throttled_verdicts(ground: Ground) -> Fault:
+    stream = ground.journey.session.outputs.verdict_stream
+    return Fault(service="kinesis", operation="PutRecords", resource=stream, error=THROTTLE)
 
 
 def hold_verdicts(ground: Ground) -> None:
@@ -956,7 +958,7 @@ TRIALS: Final = (
     Trial(
         name="verdict stream throttled",
         begin=throttle_verdicts,
-        last=for_seconds(16),
+        last=refuse_half_of_the_verdicts,
         settings={"publish_deadline_ms": "300"},
     ),
     Trial(name="lambda killed in mid-batch", begin=hold_verdicts, last=kill_environments, new_environments=True),
