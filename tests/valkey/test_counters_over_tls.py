@@ -103,7 +103,7 @@ def ask_for_a_token(port: int, *, announced_port: int | None = None) -> None:
 @contextmanager
 def secured(folder: Path, certificate: Path, *, nodes: int) -> Iterator[Secured]:
     with ExitStack() as running:
-        server = running.enter_context(start_valkey(folder, nodes=nodes))
+        server = running.enter_context(start_valkey(folder, nodes=nodes, node_timeout_ms=2_000))
         terminators = tuple(running.enter_context(Terminator(port, certificate).running()) for port in server.ports)
         for port, terminator in zip(server.ports, terminators, strict=True):
             ask_for_a_token(port, announced_port=terminator.port if server.cluster else None)
