@@ -1,4 +1,4 @@
-"""Runs benchmarks by name: `make bench BENCH=handler`, `make bench` for all short ones, `make soak` for the long ones."""
+"""Runs benchmarks: `make bench BENCH=handler`, `make bench` for all short ones, `make soak` for the long ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Counter state as one packed string a key, against sorted sets and hashes: memory and speed on a real server.
 
-    python benchmarks/counter_state.py [clicks]
-
 Both sides are one server-side call a key and click, in batches of 500, from one client to one server without
 persistence. `plain` keeps the clicks of a key in a sorted set, its buckets in two hashes, each member set in a sorted
 set; its arithmetic is the textbook's and slightly simpler (no caps, no trimming of hashes).
@@ -9,21 +7,31 @@ set; its arithmetic is the textbook's and slightly simpler (no caps, no trimming
 
 from __future__ import annotations
 
-import argparse
+import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from redis import Redis
 
+from benchmarks.harness import Measured
 from functions.adapters.counters import Counters
-from local.valkey import start_valkey
+from local.valkey import Valkey, start_valkey
 from slidr.counter_batch import IDENTIFIERS, CounterBatch
 from slidr.counters import ENTITIES
 
+FIGURES: Final = {
+    "cache_bytes_per_click": "packed state, keys seen once, over all four keys of a click",
+    "times_smaller_than_plain": "than sorted sets and hashes, keys seen once",
+    "times_faster_than_plain": "than sorted sets and hashes, keys seen once, median batch",
+}
+CLICKS: Final = 20_000
+PER_KEY: Final = (1, 4, 100)
 BATCH = 500
 NOON_MS = 1_795_435_200_000
 
@@ -95,35 +103,62 @@ def plain(client: Redis) -> Callable[[CounterBatch], None]:
     return apply
 
 
-def measure(directory: Path, name: str, log: CounterBatch) -> tuple[float, float, float]:
-    """Bytes of cache a click, and clicks a second of the median and of the best batch, on a server of its own."""
-    with start_valkey(directory) as server, Redis(host=server.host, port=server.port) as client:
-        counters = Counters.connect(host=server.host, port=server.port, cluster=False, tls=False, timeout_ms=60_000)
-        apply = counters.apply if name == "packed" else plain(client)
-        apply(log.rows(slice(0, 1)))
-        before, seconds = client.info("memory")["used_memory"], []
+def measure() -> Measured:
+    rows: list[dict[str, Any]] = []
+    for per_key in PER_KEY:
+        for state, row in _measured(traffic(CLICKS, per_key=per_key)).items():
+            rows.append({"clicks_a_key": per_key, "state": state, **row})
+    packed, loose = rows[:2]  # of keys seen once: the worst
+    return Measured(
+        figures={
+            "cache_bytes_per_click": packed["bytes_a_click"],
+            "times_smaller_than_plain": loose["bytes_a_click"] / packed["bytes_a_click"],
+            "times_faster_than_plain": packed["clicks_per_s"] / loose["clicks_per_s"],
+        },
+        rows=rows,
+        notes=[
+            f"{CLICKS:,} clicks over an hour, four keys a click, batches of {BATCH}; both take turns, no persistence",
+            "figures are of keys seen once; clicks_per_s is the median batch's, best the best's",
+        ],
+    )
+
+
+def _measured(log: CounterBatch) -> dict[str, dict[str, float]]:
+    """By state: bytes of cache a click, and clicks a second of the median and of the best batch.
+
+    Each state has a server of its own; they take turns, batch by batch.
+    """
+    seconds: dict[str, list[float]] = {"packed": [], "plain": []}
+    used = {}
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
+        clients: dict[str, Redis] = {}
+        apply: dict[str, Callable[[CounterBatch], object]] = {}
+        for state in seconds:
+            server = opened.enter_context(start_valkey(folder / state))
+            clients[state] = opened.enter_context(Redis(host=server.host, port=server.port))
+            apply[state] = _packed(server, opened) if state == "packed" else plain(clients[state])
+            apply[state](log.rows(slice(0, 1)))
+            used[state] = -int(clients[state].info("memory")["used_memory"])
         for start in range(0, log.clicks, BATCH):
             batch = log.rows(slice(start, start + BATCH))
-            started = time.perf_counter()
-            apply(batch)
-            seconds.append(time.perf_counter() - started)
-        used = client.info("memory")["used_memory"] - before
-        counters.close()
-    return used / log.clicks, BATCH / statistics.median(seconds), BATCH / min(seconds)
+            for state in random.sample(list(seconds), k=len(seconds)):
+                started = time.perf_counter()
+                apply[state](batch)
+                seconds[state].append(time.perf_counter() - started)
+        for state, client in clients.items():
+            used[state] += int(client.info("memory")["used_memory"])
+    return {
+        state: {
+            "bytes_a_click": used[state] / log.clicks,
+            "clicks_per_s": BATCH / statistics.median(took),
+            "best": BATCH / min(took),
+        }
+        for state, took in seconds.items()
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("clicks", nargs="?", type=int, default=20_000)
-    clicks = parser.parse_args().clicks
-    with tempfile.TemporaryDirectory() as directory:
-        print(f"{'clicks a key':>12} {'state':>8} {'bytes a click':>14} {'clicks/s':>9} {'best':>7}")
-        for per_key in (1, 4, 100):
-            log = traffic(clicks, per_key=per_key)
-            for name in ("packed", "plain"):
-                memory, speed, best = measure(Path(directory), name, log)
-                print(f"{per_key:>12} {name:>8} {memory:>14.0f} {speed:>9.0f} {best:>7.0f}")
-
-
-if __name__ == "__main__":
-    main()
+def _packed(server: Valkey, opened: ExitStack) -> Callable[[CounterBatch], object]:
+    counters = Counters.connect(host=server.host, port=server.port, cluster=False, tls=False, timeout_ms=60_000)
+    opened.callback(counters.close)
+    return counters.apply

@@ -16,7 +16,6 @@ import datetime as dt
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from local.console import console, facts, listing
+from local.training_run import commit
 from slidr.errors import SlidrError
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
@@ -101,19 +101,12 @@ def check_figures(name: str, meanings: Mapping[str, str], measured: Measured) ->
 
 def machine() -> dict[str, Any]:
     """Where this ran: processors, load, Python, commit."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     return {
         "processors": os.cpu_count(),
         "load_1m": round(os.getloadavg()[0], 2),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "commit": described.stdout.strip(),
+        "commit": commit(),
     }
 
 

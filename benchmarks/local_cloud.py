@@ -1,20 +1,30 @@
 """How fast the local cloud is: up and down, a warm Invoke, and records a second through its Kinesis event source.
 
-`python -m benchmarks.local_cloud`. A function that only parses its records stands behind the event source, so this is
+A function that only parses its records stands behind the event source, so this is
 the ceiling of the local stack; `slidr demo` shows what score_clicks makes of it.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Final
 
+from benchmarks.harness import Measured
 from local.cloud import lifecycle
 from tests.cloud.conftest import Emulator, eventually
+
+FIGURES: Final = {
+    "records_per_s": "through the Kinesis event source into a function, median run",
+    "invoke_p50_ms": "one warm Invoke",
+    "invoke_p99_ms": "one warm Invoke",
+    "up_s": "from nothing to a cloud without stacks",
+    "down_s": "from there to nothing",
+}
+ROUNDS: Final = 3
+RECORDS: Final = 10_000
 
 COUNTING_FUNCTION = """
     import base64, json, os
@@ -52,11 +62,7 @@ def invoke_ms(emulator: Emulator, rounds: int) -> list[float]:
     return sorted(times[1:])  # the first one starts the environment
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3, help="runs of the event source (default 3)")
-    parser.add_argument("--records", type=int, default=10_000, help="records a run (default 10,000)")
-    chosen = parser.parse_args()
+def measure() -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "state"
         began = time.perf_counter()
@@ -64,19 +70,23 @@ def main() -> None:
         up_s = time.perf_counter() - began
         try:
             emulator = Emulator(cloud.endpoint_url, state)
-            rates = [records_per_second(emulator, chosen.records) for _ in range(chosen.rounds)]
+            rates = [records_per_second(emulator, RECORDS) for _ in range(ROUNDS)]
             times = invoke_ms(emulator, 200)
         finally:
             began = time.perf_counter()
             lifecycle.stop(state)
             down_s = time.perf_counter() - began
-    sys.stdout.write(
-        f"event source   {statistics.median(rates):>7,.0f} records/s  min {min(rates):,.0f}  max {max(rates):,.0f}"
-        "  (0.6 kB, one shard, batches of 500, cold start included)\n"
-        f"warm Invoke    p50 {times[100]:.1f} ms  p99 {times[198]:.1f} ms over HTTP\n"
-        f"without stacks up {up_s:.1f} s  down {down_s:.1f} s\n"
+    return Measured(
+        figures={
+            "records_per_s": statistics.median(rates),
+            "invoke_p50_ms": times[100],
+            "invoke_p99_ms": times[198],
+            "up_s": up_s,
+            "down_s": down_s,
+        },
+        spread={"records_per_s": (min(rates), max(rates))},
+        notes=[
+            f"{ROUNDS} runs of {RECORDS:,} records of 0.6 kB, one shard, batches of 500, cold start included",
+            "Invoke is warm and over HTTP",
+        ],
     )
-
-
-if __name__ == "__main__":
-    main()

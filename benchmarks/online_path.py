@@ -59,6 +59,7 @@ from training.simulator import Traffic
 
 HOST: Final = "127.0.0.1"
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
+CONTROL_TABLE: Final = "control"
 STARTS: Final = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
 
 
@@ -77,10 +78,10 @@ class InstantAws:
         return {"Records": [{} for _ in Records]}
 
     def batch_get_item(self, *, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803
-        if "control" not in RequestItems:
+        if CONTROL_TABLE not in RequestItems:
             return {"Responses": {}, "UnprocessedKeys": {}}
         pointer = f'{{"champion":"{self.champion}","generation":1}}'
-        return {"Responses": {"control": [{"name": {"S": POINTER_ITEM}, "document": {"S": pointer}}]}}
+        return {"Responses": {CONTROL_TABLE: [{"name": {"S": POINTER_ITEM}, "document": {"S": pointer}}]}}
 
     def get_object(self, **_: Any) -> dict[str, Any]:
         return {"Body": self}
@@ -99,29 +100,46 @@ class OnlinePath:
 @contextmanager
 def online_path(directory: Path) -> Iterator[OnlinePath]:
     """Start the cache and the endpoint and open the services by the function's own defaults."""
+    settings = Settings(
+        stage="bench",
+        verdict_stream="verdicts",
+        quarantine_bucket="rejects",
+        undecided_queue_url="undecided",
+        control_table=CONTROL_TABLE,
+        profile_table="profiles",
+        release_bucket="releases",
+        endpoint_name="slidr",
+        cache_host=HOST,
+        pseudonym_secret_id="none",  # noqa: S106
+    )
     champion, release = _write_model(directory / "opt-ml" / "model")
     aws: Any = InstantAws(champion, encode_release(release))
     with start_valkey(directory / "valkey") as cache, _endpoint(directory / "opt-ml") as port:
-        counters = Counters.connect(host=HOST, port=cache.port, cluster=False, tls=False, timeout_ms=5_000)
+        counters = Counters.connect(
+            host=cache.host, port=cache.port, cluster=False, tls=False, timeout_ms=settings.cache_timeout_ms
+        )
         once = Attempts(deadline_s=1.0)
-        defaults = Settings.__dataclass_fields__
         services = Services(
             pseudonymiser=Pseudonymiser(bytes(range(32)), version=1),
             crawlers=packaged_crawlers(),
             counters=counters,
             profiles=Profiles(
                 aws,
-                "profiles",
+                settings.profile_table,
                 attempts=once,
-                keep_s=defaults["profile_cache_s"].default,
-                keep_keys=defaults["profile_cache_keys"].default,
+                keep_s=settings.profile_cache_s,
+                keep_keys=settings.profile_cache_keys,
             ),
-            serving_state=ServingStateReader(aws, "control", keep_s=defaults["pointer_cache_s"].default, max_age_s=900),
-            endpoint=Endpoint(sagemaker_at(port), "slidr", breaker=CircuitBreaker(fail_max=5, reset_timeout=10)),
-            releases=ReleaseStore(aws, "releases"),
-            verdicts=VerdictStream(aws, "verdicts", attempts=once),
-            undecided=UndecidedQueue(aws, "undecided", attempts=once),
-            rejects=RejectStore(aws, "rejects"),
+            serving_state=ServingStateReader(
+                aws, settings.control_table, keep_s=settings.pointer_cache_s, max_age_s=settings.pointer_max_age_s
+            ),
+            endpoint=Endpoint(
+                sagemaker_at(port, settings), settings.endpoint_name, breaker=CircuitBreaker(settings.breaker_failures)
+            ),
+            releases=ReleaseStore(aws, settings.release_bucket),
+            verdicts=VerdictStream(aws, settings.verdict_stream, attempts=once),
+            undecided=UndecidedQueue(aws, settings.undecided_queue_url, attempts=once),
+            rejects=RejectStore(aws, settings.quarantine_bucket),
             now=lambda: dt.datetime.now(dt.UTC),
         )
         gc.collect()
@@ -133,7 +151,7 @@ def online_path(directory: Path) -> Iterator[OnlinePath]:
             gc.unfreeze()
 
 
-def sagemaker_at(port: int) -> Any:
+def sagemaker_at(port: int, settings: Settings) -> Any:
     """The function's client of SageMaker, whose requests go straight to the container at `port`."""
     client = boto3.session.Session().client(
         "sagemaker-runtime",
@@ -141,7 +159,11 @@ def sagemaker_at(port: int) -> Any:
         region_name="us-east-1",
         aws_access_key_id="none",
         aws_secret_access_key="none",  # noqa: S106
-        config=endpoint_config(connect_timeout_ms=500, read_timeout_ms=2_000, attempts=2),
+        config=endpoint_config(
+            connect_timeout_ms=settings.endpoint_connect_timeout_ms,
+            read_timeout_ms=settings.endpoint_read_timeout_ms,
+            attempts=settings.endpoint_attempts,
+        ),
     )
 
     def to_container(request: Any, **_: Any) -> None:

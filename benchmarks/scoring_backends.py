@@ -1,7 +1,5 @@
 """Which library scores a batch fastest on the CPU: microseconds a call, by backend, threads and rows.
 
-    python benchmarks/scoring_backends.py [--calls 300] [--rounds 7]
-
 All contenders take turns in every round (a stall of the machine hits them alike), in a shuffled order. A figure is the
 median of one round's calls; the table gives the least, the middle and the largest of those medians. `floor` is a pure
 spin of the CPU: where it moves, so does all the rest.
@@ -9,12 +7,12 @@ spin of the CPU: where it moves, so does all the rest.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import statistics
 import time
 from collections.abc import Callable
+from typing import Final
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # with two, stalls of 20 ms and more
 
@@ -22,12 +20,21 @@ import numpy as np
 import onnxruntime
 import torch
 
+from benchmarks.harness import Measured
 from slidr.features import FEATURE_COUNT
 from training.mlp_weights import CLIP, Floats, MlpWeights, standardisation
 from training.model import Mlp
 from training.onnx_graph import INPUT, OUTPUT, to_onnx
 from training.scoring import CPU_TILE, OnnxScorer, TiledScorer, TorchScorer, rows_are_independent
 
+FIGURES: Final = {
+    "us_1_rows": "microseconds to score one click, ONNX Runtime as served, middle of the rounds",
+    "us_500_rows": "microseconds to score 500 clicks, the same",
+}
+FLOOR: Final = "floor: spin"
+SERVED: Final = "ORT run(), 1 thread"
+CALLS: Final = 150
+ROUNDS: Final = 7
 ROWS = (1, 16, 128, 500)
 Score = Callable[[Floats], Floats]
 
@@ -95,7 +102,8 @@ def numpy_score(weights: MlpWeights) -> Score:
         z = np.clip((z - weights.mean) * weights.inverse_scale, -CLIP, CLIP)
         hidden = np.maximum(z @ first + weights.first_bias, zero)
         hidden = np.maximum(hidden @ second + weights.second_bias, zero)
-        return (one / (one + np.exp(-(hidden @ head + weights.head_bias))))[:, 0]
+        scores: Floats = one / (one + np.exp(-(hidden @ head + weights.head_bias)))
+        return scores[:, 0]
 
     return score
 
@@ -126,18 +134,14 @@ def median_us(score: Score, features: Floats, calls: int) -> float:
     return statistics.median(times) / 1000
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=7)
-    arguments = parser.parse_args()
+def measure() -> Measured:
     rng = np.random.default_rng(0)
     data = rng.gamma(0.3, 50.0, size=(max(ROWS), FEATURE_COUNT)).astype(np.float32)
     weights = Mlp(*standardisation(data), seed=1).to_weights()
     plain = OnnxScorer(weights)
     contenders: dict[str, Score] = {
-        "floor: spin": spin,
-        "ORT run(), 1 thread": plain.score,
+        FLOOR: spin,
+        SERVED: plain.score,
         "ORT run(), 2 threads": OnnxScorer(weights, threads=2).score,
         f"ORT run(), tiles of {CPU_TILE}": TiledScorer(plain, rows=CPU_TILE, features=FEATURE_COUNT).score,
         "ORT io-binding": onnx_bound(weights),
@@ -147,20 +151,31 @@ def main() -> None:
         "torch, 2 threads": torch_score(weights, 2),
     }
     batches = {rows: np.ascontiguousarray(data[:rows]) for rows in ROWS}
-    figures: dict[tuple[str, int], list[float]] = {}
-    for _ in range(arguments.rounds):
+    medians: dict[tuple[str, int], list[float]] = {}
+    for _ in range(ROUNDS):
         for rows, features in batches.items():
             for name, score in random.sample(sorted(contenders.items()), k=len(contenders)):
                 median_us(score, features, 10)
-                figures.setdefault((name, rows), []).append(median_us(score, features, arguments.calls))
-    print(f"FEATURES={FEATURE_COUNT}, us a call: least / middle / largest of {arguments.rounds} medians")
-    print(f"{'':30}" + "".join(f"{f'{rows} rows':>26}" for rows in ROWS) + "   same bits in every batch")
-    for name, score in contenders.items():
-        cells = (sorted(figures[name, rows]) for rows in ROWS)
-        text = "".join(f"{f'{c[0]:.1f} / {statistics.median(c):.1f} / {c[-1]:.1f}':>26}" for c in cells)
-        same = "-" if score is spin else str(rows_are_independent(_Called(score), FEATURE_COUNT))
-        print(f"{name:30}{text}   {same}")
+                medians.setdefault((name, rows), []).append(median_us(score, features, CALLS))
+    middle = {case: statistics.median(values) for case, values in medians.items()}
+    served = {f"us_{rows}_rows": (SERVED, rows) for rows in (1, max(ROWS))}
+    return Measured(
+        figures={name: middle[case] for name, case in served.items()},
+        spread={name: (min(medians[case]), max(medians[case])) for name, case in served.items()},
+        floors={"spin_us": middle[FLOOR, 1]},
+        rows=[
+            {
+                "backend": name,
+                **{f"{rows} rows": _three(medians[name, rows]) for rows in ROWS},
+                "same bits in every batch": "-"
+                if score is spin
+                else rows_are_independent(_Called(score), FEATURE_COUNT),
+            }
+            for name, score in contenders.items()
+        ],
+        notes=[f"{FEATURE_COUNT} features; us a call: least / middle / largest of {ROUNDS} medians of {CALLS} calls"],
+    )
 
 
-if __name__ == "__main__":
-    main()
+def _three(values: list[float]) -> str:
+    return f"{min(values):.1f} / {statistics.median(values):.1f} / {max(values):.1f}"
