@@ -28,7 +28,10 @@ REPOSITORY: Final = Path(__file__).resolve().parent.parent
 BUNDLES: Final = REPOSITORY / "build" / "bundles"
 FUNCTIONS: Final = ("score_clicks", "prepare_archive")
 FORBIDDEN: Final = frozenset(
-    {"torch", "cvxpy", "pandas", "sagemaker", "boto3", "botocore", "s3transfer", "scipy", "pyarrow", "polars"}
+    {
+        *("boto3", "botocore", "s3transfer"),
+        *("torch", "cvxpy", "pandas", "sagemaker", "scipy", "pyarrow", "polars", "numba", "duckdb", "onnxruntime"),
+    }
 )
 """Packages that no bundle may hold: the runtime has the SDK, the rest belongs to training (rule 11)."""
 SIZE_CEILING_MB: Final = {"score_clicks": 80, "prepare_archive": 30}

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from infra.bundle import FORBIDDEN
+
 PROBE = """
 import json, os, socket, sys
 
@@ -33,19 +35,8 @@ exec(sys.argv[1], {"__name__": "functions.probe"})
 modules = sorted({name.partition(".")[0] for name in sys.modules})
 print(json.dumps({"reads": reads, "clients": [str(c) for c in clients], "modules": modules}))
 """
-HEAVY = {
-    "torch",
-    "cvxpy",
-    "pandas",
-    "sagemaker",
-    "scipy",
-    "pyarrow",
-    "polars",
-    "numba",
-    "pydantic",
-    "training",
-    "infra",
-}
+RUNTIME = {"boto3", "botocore", "s3transfer"}  # no bundle may hold them, and the Lambda runtime has them
+HEAVY = (FORBIDDEN - RUNTIME) | {"pydantic", "training", "infra", "local"}
 
 
 def probe(code: str) -> dict[str, list[str]]:
