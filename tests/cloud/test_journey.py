@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import io
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,7 +16,10 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from pyarrow.parquet import read_table
 
+from functions.adapters.reject_store import PREFIX as REJECTS
+from functions.adapters.reject_store import Reject, read_rejects
 from local.accounting import sent_record
 from local.cloud.deployment import REPOSITORY
 from local.commands.cloud import bring_up
@@ -25,16 +29,19 @@ from local.decided_clicks import DecidedClicks
 from local.demonstration import logged_live, run_live
 from local.failed_batches import PREFIX as FAILED
 from local.failed_batches import failed_batches
+from local.lake_partitions import is_backfilled
 from local.reproduction import logged_verdicts, reproduced
 from local.session import STATE_VARIABLE, Session
 from local.sources.event import Event, Kind
+from local.training_run import LOCAL_INSTANCE, lake_dataset
 from slidr.ledger import Ledger
 from slidr.verdict import Decision, Reason, Verdict
 
 from .conftest import belonging_to, eventually
 from .journey import Journey, addresses_of, begin, malformed, named_in, readable, simulated, slidr, spread
 
-LIVE_DAY, UNDECIDED_DAY, FAILED_DAY = 5, 7, 9
+LIVE_DAY, UNDECIDED_DAY, FAILED_DAY, PAST_DAY = 5, 7, 9, 40
+PAST_CLICKS = 300
 REDELIVERED = 100
 REAL_LOG = REPOSITORY.parent / "shared" / "data" / "talkingdata_dev_7-8nov_cst.csv.gz"
 REAL_CLICKS = 3_000
@@ -238,6 +245,51 @@ def test_what_cannot_be_stored_is_set_aside_and_decided_by_a_redrive(journey: Jo
 def records_set_aside(journey: Journey) -> list[str]:
     batches = failed_batches(journey.session.client("s3"), journey.session.outputs.quarantine_bucket)
     return [record["kinesis"]["partitionKey"] for batch in batches for record in batch.records]
+
+
+def test_a_log_of_the_past_reaches_the_lake_once_and_becomes_a_training_set(journey: Journey, tmp_path: Path) -> None:
+    day = simulated(PAST_DAY)
+    clicks, purchases = clicks_of(day)[:PAST_CLICKS], [event for event in day if event.kind is Kind.PURCHASE]
+    wrong = [event.payload for event in malformed(seed=PAST_DAY)]
+    good = [click.payload for click in clicks]
+    (tmp_path / "clicks.jsonl").write_bytes(b"\n".join([*good[50:], *wrong, *good[:50]]))
+    (tmp_path / "orders.jsonl").write_bytes(b"\n".join(event.payload for event in purchases))
+    words = ("backfill", str(tmp_path / "clicks.jsonl"), "--purchases", str(tmp_path / "orders.jsonl"))
+
+    code, output = slidr(*words)
+
+    assert code == 0, output
+    assert f"{len(wrong)} records" in output
+    written, rejected = backfilled(journey), rejects_of_a_backfill(journey)
+    keys = {"clicks": "click_id", "verdicts": "click_id", "purchases": "order_id"}
+    sent = {"clicks": clicks, "verdicts": clicks, "purchases": purchases}
+    for table, key in keys.items():
+        bodies = [body for name, body in written.items() if name.startswith(f"{table}/")]
+        ids = [row[key] for body in bodies for row in read_table(io.BytesIO(body)).to_pylist()]
+        assert sorted(ids) == sorted(event.key for event in sent[table])
+    assert sorted(reject.payload_base64 for reject in rejected) == sorted(wrong)
+    assert slidr(*words)[0] == 0
+    assert (backfilled(journey), len(rejects_of_a_backfill(journey))) == (written, len(wrong))
+
+    date = dt.datetime.fromisoformat(json.loads(good[0])["at"]).date()
+    dataset = lake_dataset(journey.session, run="past", first=date, last=date, instance_type=LOCAL_INSTANCE)
+
+    built = dict(journey.objects(journey.session.outputs.lake_bucket, dataset.uri.split("/", 3)[3]))
+    table = read_table(io.BytesIO(next(iter(built.values()))))
+    assert sorted(table["click_id"].to_pylist()) == sorted(click.key for click in clicks)
+    addresses = addresses_of(clicks)
+    everything = {**written, **built}
+    assert {name: who for name, body in everything.items() if (who := named_in(name + readable(body), addresses))} == {}
+
+
+def backfilled(journey: Journey) -> dict[str, bytes]:
+    objects = journey.objects(journey.session.outputs.lake_bucket)
+    return {key: body for key, body in objects if is_backfilled(key)}
+
+
+def rejects_of_a_backfill(journey: Journey) -> list[Reject]:
+    found = journey.objects(journey.session.outputs.quarantine_bucket, REJECTS)
+    return [reject for key, body in found if is_backfilled(key) for reject in read_rejects(body)]
 
 
 @pytest.mark.skipif(not REAL_LOG.exists(), reason=f"needs the TalkingData sample, {REAL_LOG.name}")
