@@ -5,7 +5,8 @@ state that the cache would hold; keys are shared out over threads in parts that 
 come in pieces: between two of them the state of each key is packed, as the cache packs it.
 
 The compiled functions take arrays and numbers one by one: with the state in named tuples the same walk took 1.5 times
-as long (a reference count an access) and three times as long to compile.
+as long (a reference count an access) and three times as long to compile. For the same reason the small ones call no
+other, hold no slice and leave no loop halfway: else each call counts references to every array it is given.
 """
 
 # ruff: noqa: PLR0917, PLR0912, PLR0915
@@ -47,9 +48,10 @@ Counts = NDArray[np.int32]
 Times = NDArray[np.int64]
 Ids = NDArray[np.uint64]
 Places = NDArray[np.int32]
+Words = NDArray[np.uint32]
 Flags = NDArray[np.bool_]
 
-State = tuple[Ids, Times, Times]
+State = tuple[Ids, Times, Words]
 """What one part's keys hold: keys, ascending; where each one's words begin, and the end of the last; the words."""
 Use = Callable[[Entity, Times, Counts], None]
 """What becomes of the counts of one entity: takes it, rows of the piece, and their counts, shape (rows, its columns);
@@ -61,13 +63,13 @@ NOTHING_LATER: Final = np.iinfo(np.int64).max
 
 def _compiled(function: Callable[..., Any]) -> Any:
     """Compiled at the first call, kept on disk for the next process; runs beside other threads."""
-    return njit(nogil=True, cache=True)(function)
+    return njit(nogil=True, cache=True, error_model="numpy")(function)
 
 
 class LogCounters:
     """All counters of a log that comes in pieces, each counted as if the whole log came in one.
 
-    Between pieces it holds what the cache would: about 200 bytes a key that any later click can still see.
+    Between pieces it holds what the cache would: about 100 bytes a key that any later click can still see.
     """
 
     def __init__(self, *, parts: int, caps: Caps = CAPS, threads: int | None = None) -> None:
@@ -106,11 +108,16 @@ class LogCounters:
 
         def walk(entity: Entity, part: int, rows: Times) -> None:
             key = IDENTIFIERS.index(entity.name)
-            counts, *state = _walk(
+            before = self._states[entity][part]
+            after = _room_for(before, entity, len(rows))
+            counts, kept = _walk(
                 rows, piece.at_ms, piece.click_id, piece.ids, piece.present, key, *self._plans[entity],
-                *self._states[entity][part], forget_ms,
+                *before, *after, forget_ms,
             )  # fmt: skip
-            self._states[entity][part] = tuple(state)
+            keys, places, words = after
+            for array, length in ((words, places[kept]), (places, kept + 1), (keys, kept)):
+                array.resize(length, refcheck=False)  # in place: a copy would cost as much as the walk's own writing
+            self._states[entity][part] = after
             use(entity, rows, counts)
 
         with ThreadPoolExecutor(self._threads) as pool:
@@ -195,7 +202,19 @@ def _plan(entity: Entity, caps: Caps) -> tuple[NDArray[np.int64], ...]:
 
 
 def _nothing() -> State:
-    return np.empty(0, dtype=np.uint64), np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64)
+    return np.empty(0, dtype=np.uint64), np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.uint32)
+
+
+def _room_for(before: State, entity: Entity, clicks: int) -> State:
+    """What the keys of a part can come to hold at most: each click may bring a new key, and an entry to every list."""
+    keys, places, words = before
+    lists = 3 + len(entity.members)
+    most_words = len(words) + clicks * (2 + lists + 3 * lists)
+    return (
+        np.empty(len(keys) + clicks, dtype=np.uint64),
+        np.zeros(len(places) + clicks, dtype=np.int64),
+        np.empty(most_words, dtype=np.uint32),
+    )
 
 
 @_compiled
@@ -279,14 +298,13 @@ def _first_after(times: Times, which: int, start: int, end: int, edge: Any) -> i
     """The first place whose time is after `edge`."""
     if start == end or times[which, start] > edge:
         return start
-    low, high = start, end
-    while low < high:
-        middle = (low + high) // 2
-        if times[which, middle] > edge:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    # times[start] is up to the edge; halving without a branch, since no processor can guess this one.
+    count = end - start
+    while count > 1:
+        half = count >> 1
+        start = start + half if times[which, start + half] <= edge else start
+        count -= half
+    return start + 1
 
 
 @_compiled
@@ -303,22 +321,18 @@ def _to_front(times: Times, ids: Ids, which: int, start: int, end: int) -> None:
 
 
 @_compiled
-def _add_member(times: Times, ids: Ids, which: int, start: int, end: int, at: Any, member: Any) -> tuple[int, int]:
-    """The list's new start and end."""
-    known = end - 1  # from the newest: who came lately comes again
-    while known >= start and ids[which, known] != member:
-        known -= 1
-    if known >= start:
-        if times[which, known] >= at:
-            return start, end
-        for i in range(known + 1, end):
-            times[which, i - 1], ids[which, i - 1] = times[which, i], ids[which, i]
-        end -= 1
-    elif end == times.shape[1]:
-        _to_front(times, ids, which, start, end)
-        start, end = 0, end - start
-    _put(times, ids, which, _place_of(times, ids, which, start, end, at, member), end, at, member)
-    return start, end + 1
+def _last_of(ids: Ids, which: int, start: int, end: int, own: Any) -> int:
+    """The place of `own`, sought from the newest: who came lately comes again. Below `start` if it is not there."""
+    place = end - 1
+    while place >= start and ids[which, place] != own:
+        place -= 1
+    return place
+
+
+@_compiled
+def _take_out(times: Times, ids: Ids, which: int, place: int, end: int) -> None:
+    for i in range(place + 1, end):
+        times[which, i - 1], ids[which, i - 1] = times[which, i], ids[which, i]
 
 
 @_compiled
@@ -329,7 +343,7 @@ def _add_to_buckets(buckets: Times, which: int, start: int, end: int, index: Any
     """
     if end == buckets.shape[1]:
         for i in range(start, end):
-            buckets[which, i - start] = buckets[which, i]
+            buckets[which, i - start, 0], buckets[which, i - start, 1] = buckets[which, i, 0], buckets[which, i, 1]
         start, end = 0, end - start
     place = end
     while place > start and buckets[which, place - 1, 0] > index:
@@ -350,82 +364,108 @@ def _add_to_buckets(buckets: Times, which: int, start: int, end: int, index: Any
 def _sum_buckets(buckets: Times, which: int, start: int, end: int, last: Any, width: Any) -> int:
     """Clicks in the kept ones of the `width` buckets up to and with `last`."""
     total = 0
-    for i in range(end - 1, start - 1, -1):
-        if buckets[which, i, 0] <= last - width:
-            break
-        if buckets[which, i, 0] <= last:
+    for i in range(start, end):
+        if last - width < buckets[which, i, 0] <= last:
             total += buckets[which, i, 1]
     return total
 
 
-# Between pieces a key's state is words: the lengths of its lists (Recent, the members, the two of buckets), then their
-# pairs, list after list.
+# Between pieces a key's state is words: the lengths of its lists (Recent, the members, the two of buckets); the time of
+# its newest click; then list after list its entries: how far before the newest, and the id or the number of clicks.
 
 
 @_compiled
 def _pack(
-    words: Times, end: int, times: Times, ids: Ids, buckets: Times, starts: Times, ends: Times, newest: Any, forget: Any
-) -> int:
-    """The end of `words` after the state was appended to them; as it was if nothing later can see `newest`."""
-    if newest <= forget:
-        return end
+    words: Words,
+    end: Any,
+    times: Times,
+    ids: Ids,
+    buckets: Times,
+    starts: Times,
+    ends: Times,
+    newest: Any,
+    newest_fine: Any,
+    newest_coarse: Any,
+) -> Any:
+    """The end of `words` after the state was appended to them."""
     lists = len(starts)
     for i in range(lists):
         words[end + i] = ends[i] - starts[i]
-    end += lists
-    for i in range(lists):
+    words[end + lists], words[end + lists + 1] = newest, newest >> 32
+    end += lists + 2
+    for i in range(lists - 2):
         for place in range(starts[i], ends[i]):
-            if i < lists - 2:
-                words[end], words[end + 1] = times[i, place], np.int64(ids[i, place])
-            else:
-                words[end], words[end + 1] = buckets[i - lists + 2, place, 0], buckets[i - lists + 2, place, 1]
-            end += 2
+            own = ids[i, place]
+            words[end], words[end + 1], words[end + 2] = newest - times[i, place], own, own >> np.uint64(32)
+            end += 3
+    for place in range(starts[lists - 2], ends[lists - 2]):
+        words[end], words[end + 1] = newest_fine - buckets[0, place, 0], buckets[0, place, 1]
+        end += 2
+    for place in range(starts[lists - 1], ends[lists - 1]):
+        words[end], words[end + 1] = newest_coarse - buckets[1, place, 0], buckets[1, place, 1]
+        end += 2
     return end
 
 
 @_compiled
-def _unpack(words: Times, times: Times, ids: Ids, buckets: Times, starts: Times, ends: Times) -> None:
+def _unpack(
+    words: Words,
+    begin: Any,
+    times: Times,
+    ids: Ids,
+    buckets: Times,
+    starts: Times,
+    ends: Times,
+    newest: Any,
+    newest_fine: Any,
+    newest_coarse: Any,
+) -> None:
+    """Lay out the state that begins at `begin`."""
     lists = len(starts)
-    word = lists
-    starts[:] = 0
-    ends[:] = words[:lists]
+    word = begin + lists + 2
     for i in range(lists):
+        starts[i], ends[i] = 0, words[begin + i]
+    for i in range(lists - 2):
         for place in range(ends[i]):
-            if i < lists - 2:
-                times[i, place], ids[i, place] = words[word], np.uint64(words[word + 1])
-            else:
-                buckets[i - lists + 2, place, 0], buckets[i - lists + 2, place, 1] = words[word], words[word + 1]
-            word += 2
+            times[i, place] = newest - words[word]
+            ids[i, place] = np.uint64(words[word + 1]) | (np.uint64(words[word + 2]) << np.uint64(32))
+            word += 3
+    for place in range(ends[lists - 2]):
+        buckets[0, place, 0], buckets[0, place, 1] = newest_fine - words[word], words[word + 1]
+        word += 2
+    for place in range(ends[lists - 1]):
+        buckets[1, place, 0], buckets[1, place, 1] = newest_coarse - words[word], words[word + 1]
+        word += 2
 
 
 @_compiled
-def _newest_of(words: Times, lists: int) -> Any:
-    """The time of the newest click in a packed state."""
-    return words[lists + 2 * (words[0] - 1)]
+def _newest_of(words: Words, begin: Any, lists: int) -> Any:
+    """The time of the newest click of the state that begins at `begin`."""
+    return np.int64(words[begin + lists]) | (np.int64(words[begin + lists + 1]) << 32)
 
 
 @_compiled
 def _carry(
     old_keys: Ids,
     old_places: Times,
-    old_words: Times,
+    old_words: Words,
     old: int,
     new_keys: Ids,
     new_places: Times,
-    words: Times,
+    words: Words,
     new: int,
     lists: int,
     forget_ms: int,
-) -> tuple[int, int]:
+) -> int:
     """Take over the state of a key that does not click in this piece, unless nothing later can see it."""
-    begin, stop = old_places[old], old_places[old + 1]
-    if _newest_of(old_words[begin:stop], lists) > forget_ms:
-        used = new_places[new]
-        for word in range(begin, stop):
-            words[used + word - begin] = old_words[word]
-        new_keys[new], new_places[new + 1] = old_keys[old], used + stop - begin
-        new += 1
-    return old + 1, new
+    begin, used = old_places[old], new_places[new]
+    newest = np.int64(old_words[begin + lists]) | (np.int64(old_words[begin + lists + 1]) << 32)
+    kept = 1 if newest > forget_ms else 0
+    length = kept * (old_places[old + 1] - begin)
+    for word in range(length):
+        words[used + word] = old_words[begin + word]
+    new_keys[new], new_places[new + 1] = old_keys[old], used + length
+    return new + kept
 
 
 @_compiled
@@ -445,10 +485,13 @@ def _walk(
     member_windows: Times,
     old_keys: Ids,
     old_places: Times,
-    old_words: Times,
+    old_words: Words,
+    new_keys: Ids,
+    new_places: Times,
+    words: Words,
     forget_ms: int,
-) -> tuple[Counts, Ids, Times, Times]:
-    """The counts of `rows`, walked key by key in log order from the state before them, and the state after them."""
+) -> tuple[Counts, int]:
+    """The counts of `rows`, walked key by key in log order from the old state to the new; how many keys that holds."""
     cap, gaps, keep_ms, day_ms, lateness_ms = settings[0], settings[1], settings[2], settings[3], settings[4]
     fine_ms, fine_buckets, coarse_ms, coarse_buckets = settings[5], settings[6], settings[7], settings[8]
     clicks, sets = len(rows), len(member_columns)
@@ -459,10 +502,7 @@ def _walk(
     buckets = np.empty((2, 2 * (max(fine_buckets, coarse_buckets) + 3), 2), dtype=np.int64)
     starts, ends = np.zeros(lists, dtype=np.int64), np.zeros(lists, dtype=np.int64)
 
-    new_keys = np.empty(len(old_keys) + clicks, dtype=np.uint64)
-    new_places = np.empty(len(old_keys) + clicks + 1, dtype=np.int64)
-    words = np.empty(len(old_words) + 3 * lists * clicks, dtype=np.int64)  # a click adds a pair to a list at most
-    old, new, new_places[0] = 0, 0, 0
+    old, new = 0, 0
 
     # What the walk needs is fetched in row order, which goes through memory forwards;
     # the walk itself, key by key, jumps about in what fits the processor's caches.
@@ -488,13 +528,15 @@ def _walk(
         fine, coarse = at // fine_ms, at // coarse_ms
         if i == 0 or key != keys[order[i - 1]]:
             while old < len(old_keys) and old_keys[old] < key:
-                old, new = _carry(
-                    old_keys, old_places, old_words, old, new_keys, new_places, words, new, lists, forget_ms
-                )
-            if old < len(old_keys) and old_keys[old] == key:
-                _unpack(old_words[old_places[old] : old_places[old + 1]], times, ids, buckets, starts, ends)
+                new = _carry(old_keys, old_places, old_words, old, new_keys, new_places, words, new, lists, forget_ms)
                 old += 1
-                newest_fine, newest_coarse = times[0, ends[0] - 1] // fine_ms, times[0, ends[0] - 1] // coarse_ms
+            if old < len(old_keys) and old_keys[old] == key:
+                newest = _newest_of(old_words, old_places[old], lists)
+                newest_fine, newest_coarse = newest // fine_ms, newest // coarse_ms
+                _unpack(
+                    old_words, old_places[old], times, ids, buckets, starts, ends, newest, newest_fine, newest_coarse
+                )
+                old += 1
             else:
                 for which in range(lists):
                     starts[which], ends[which] = 0, 0
@@ -526,7 +568,18 @@ def _walk(
             for s in range(sets):
                 first, last = starts[1 + s], ends[1 + s]
                 if has_member[click, s]:
-                    first, last = _add_member(times, ids, 1 + s, first, last, at, members[click, s])
+                    member = members[click, s]
+                    known = _last_of(ids, 1 + s, first, last, member)
+                    if known < first or times[1 + s, known] < at:
+                        if known >= first:
+                            _take_out(times, ids, 1 + s, known, last)
+                            last -= 1
+                        elif last == times.shape[1]:
+                            _to_front(times, ids, 1 + s, first, last)
+                            first, last = 0, last - first
+                        where = _place_of(times, ids, 1 + s, first, last, at, member)
+                        _put(times, ids, 1 + s, where, last, at, member)
+                        last += 1
                 while first < last and (
                     last - first > member_caps[s] + 1 or times[1 + s, first] <= newest - member_keeps[s]
                 ):
@@ -567,14 +620,17 @@ def _walk(
         if i + 1 == clicks or keys[order[i + 1]] != key:
             starts[0], starts[lists - 2], starts[lists - 1] = start, fine_start, coarse_start
             ends[0], ends[lists - 2], ends[lists - 1] = end, fine_end, coarse_end
-            used = _pack(words, new_places[new], times, ids, buckets, starts, ends, newest, forget_ms)
-            if used > new_places[new]:
-                new_keys[new], new_places[new + 1] = key, used
+            if newest > forget_ms:
+                new_keys[new] = key
+                new_places[new + 1] = _pack(
+                    words, new_places[new], times, ids, buckets, starts, ends, newest, newest_fine, newest_coarse
+                )
                 new += 1
 
     while old < len(old_keys):
-        old, new = _carry(old_keys, old_places, old_words, old, new_keys, new_places, words, new, lists, forget_ms)
-    return counts, new_keys[:new].copy(), new_places[: new + 1].copy(), words[: new_places[new]].copy()
+        new = _carry(old_keys, old_places, old_words, old, new_keys, new_places, words, new, lists, forget_ms)
+        old += 1
+    return counts, new
 
 
 @_compiled

@@ -158,7 +158,7 @@ def _layout(entity: Entity) -> tuple[int, int, NDArray[np.int64], int]:
 _LAYOUTS: Final = {entity.name: _layout(entity) for entity in ENTITIES}
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _write(
     rows: Rows,
     counts: Counts,
@@ -175,21 +175,21 @@ def _write(
         matrix[row, first] = counts[click, 0]
         for window in range(5):
             matrix[row, first + 1 + window] = counts[click, 2 + window]
-        known = 0
-        for gap in range(GAPS):
-            gap_ms = counts[click, 7 + gap]
-            known += gap_ms >= 0
-            gaps_s[gap] = max(gap_ms, 0) / 1000.0
-        divisor = max(known, 1)
-        mean = _sum_of_eight(gaps_s) / divisor
-        for gap in range(GAPS):
-            deviation = gaps_s[gap] - mean if counts[click, 7 + gap] >= 0 else 0.0
-            squares[gap] = deviation * deviation
-        matrix[row, first + 6] = known > 0
-        matrix[row, first + 7] = gaps_s[0]
-        matrix[row, first + 8] = mean
-        if known >= 2 and mean > 0:
-            matrix[row, first + 9] = np.sqrt(_sum_of_eight(squares) / divisor) / mean
+        if counts[click, 7] >= 0:  # where there is no first gap there is none at all, and all four features are 0
+            known = 0
+            for gap in range(GAPS):
+                gap_ms = counts[click, 7 + gap]
+                known += gap_ms >= 0
+                gaps_s[gap] = max(gap_ms, 0) / 1000.0
+            mean = _sum_of_eight(gaps_s) / known
+            matrix[row, first + 6] = 1.0
+            matrix[row, first + 7] = gaps_s[0]
+            matrix[row, first + 8] = mean
+            if known >= 2 and mean > 0:
+                for gap in range(GAPS):
+                    deviation = gaps_s[gap] - mean if gap < known else 0.0
+                    squares[gap] = deviation * deviation
+                matrix[row, first + 9] = np.sqrt(_sum_of_eight(squares) / known) / mean
         for member in range(counts.shape[1] - 7 - GAPS):
             matrix[row, first_member + member] = counts[click, 7 + GAPS + member]
         for ratio in range(len(divisors)):
@@ -198,6 +198,6 @@ def _write(
             )
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _sum_of_eight(values: Any) -> Any:
     return ((values[0] + values[1]) + (values[2] + values[3])) + ((values[4] + values[5]) + (values[6] + values[7]))
