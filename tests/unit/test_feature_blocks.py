@@ -8,11 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slidr.counter_batch import CounterBatch
-from slidr.counters import DAY_MS, HOUR_MS, MINUTE_MS, RAW_COLUMNS, TTL_MS, Caps
+from slidr.counters import DAY_MS, ENTITIES, HOUR_MS, MINUTE_MS, RAW_COLUMNS, TTL_MS, Caps, entity_slice
 from slidr.errors import FeatureMismatch
-from slidr.features import FEATURE_COUNT, ClickContext, Floats, assemble, no_profiles
+from slidr.features import FEATURE_COUNT, ClickContext, Floats, assemble, fill_context, no_profiles
 from tests.counter_histories import NOON_MS, TIGHT_CAPS, batch_of, histories, hot_key, joined, one_key
-from tests.unit.test_features import any_context, any_profiles
+from tests.unit.test_features import any_context, any_counts, any_profiles
+from training import feature_blocks as feature_blocks_module
 from training.counters_kernel import NOTHING_LATER, LogCounters, count, event_order
 from training.feature_blocks import LogFeatures, feature_blocks
 
@@ -55,6 +56,22 @@ def test_blocks_hold_the_bits_of_the_whole(
     whole = assemble(count(log, caps=caps), context, profiles)
     blocks = in_blocks(log, context, profiles, rows_a_block=rows_a_block, caps=caps, threads=threads)
     assert blocks.tobytes() == whole.tobytes()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), greatest=st.sampled_from((2, 300, 2**31 - 2)))
+def test_compiled_assembly_gives_the_bits_of_the_online_one(seed: int, greatest: int) -> None:
+    rng = np.random.default_rng(seed)
+    counts = any_counts(rng, 20)
+    window_counts = [i for i, name in enumerate(RAW_COLUMNS) if not name.endswith(("present", "late", "_ms"))]
+    counts[:, window_counts] = rng.integers(0, greatest, (20, len(window_counts)), dtype=np.int32)
+    context, profiles = any_context(rng, 20), no_profiles(20)
+    compiled = np.zeros((20, FEATURE_COUNT), dtype=np.float32)
+    for entity in ENTITIES:
+        its = np.ascontiguousarray(counts[:, entity_slice(entity)])
+        feature_blocks_module._write(np.arange(20), its, compiled, *feature_blocks_module._LAYOUTS[entity.name])
+    fill_context(compiled, context)
+    assert compiled.tobytes() == assemble(counts, context, profiles).tobytes()
 
 
 def busy_days(clicks: int, *, seed: int) -> CounterBatch:
