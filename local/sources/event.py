@@ -54,9 +54,13 @@ class Event(NamedTuple):
 class LogFormat(Protocol):
     """One format of click logs. A new importer is one more of these in local/sources/formats.py."""
 
-    name: str
-    expects: str
-    """What the head of such a file looks like; shown when nothing recognises a file."""
+    @property
+    def name(self) -> str:
+        """What the format is called."""
+
+    @property
+    def expects(self) -> str:
+        """What the head of such a file looks like; shown when nothing recognises a file."""
 
     def recognises(self, head: bytes) -> bool:
         """Whether a file that begins with `head` (decompressed, up to 64 KiB) is in this format."""

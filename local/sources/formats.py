@@ -11,10 +11,10 @@ from local.sources.event import LogFormat, LogUnreadable
 from local.sources.jsonl import JsonLines
 from local.sources.mapped_csv import MappedCsv, mapping_beside, read_mapping
 from local.sources.parquet import ParquetRecords
-from local.sources.rees46 import Rees46
-from local.sources.talkingdata import TalkingData
+from local.sources.rees46 import REES46
+from local.sources.talkingdata import TALKING_DATA
 
-FORMATS: Final[tuple[LogFormat, ...]] = (ParquetRecords(), TalkingData(), Rees46(), JsonLines(), CombinedLog())
+FORMATS: Final[tuple[LogFormat, ...]] = (ParquetRecords(), TALKING_DATA, REES46, JsonLines(), CombinedLog())
 """In the order in which they are asked. A new importer is one more entry."""
 
 

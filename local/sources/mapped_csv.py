@@ -24,7 +24,6 @@ as a list of them. The deployed system rejects such records, with the reason, an
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
@@ -36,6 +35,7 @@ import msgspec
 
 from local.sources.csv_rows import csv_rows
 from local.sources.event import Chunk, Event, Kind, LogUnreadable, chunked
+from local.sources.fixed_csv import row_digest
 from slidr.click import Click
 from slidr.contract import EPOCH, epoch_ms, is_time_zone
 from slidr.purchase import Purchase
@@ -237,15 +237,11 @@ def _events(
             continue
         made = record(row)
         if id_field not in made:
-            made[id_field] = f"row-{_digest(number, row)}"
+            made[id_field] = f"row-{row_digest(number, row)}"
         at, key = made.get("at"), str(made[id_field])
         if isinstance(at, dt.datetime):
             at_ms = epoch_ms(at)
         yield Event(at_ms, kind, key if 0 < len(key) <= 256 else f"row-{number}", encode(made))
-
-
-def _digest(number: int, row: list[str]) -> str:
-    return hashlib.blake2b(f"{number},{','.join(row)}".encode(), digest_size=12).hexdigest()
 
 
 def _converter(field: str, source: Source) -> Convert:

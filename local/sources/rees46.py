@@ -19,14 +19,12 @@ There is no IP, user agent or device: absent by nature. Marketplace "rees46"; th
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Final
 
-from local.sources.csv_rows import csv_rows, has_header
-from local.sources.event import Chunk, Event, Kind, LogUnreadable, chunked, click_event, purchase_event
+from local.sources.event import Event, click_event, purchase_event
+from local.sources.fixed_csv import FixedCsv, row_digest
 from slidr.click import Click
 from slidr.purchase import Purchase
 
@@ -37,50 +35,14 @@ HEADER: Final = (
 _NEITHER: Final = frozenset({"cart", "remove_from_cart"})
 
 
-class Rees46:
-    """REES46's CSV with its header, plain or gzipped; its purchases become purchases."""
-
-    name = "REES46 CSV"
-    expects = f"the header line {','.join(HEADER)}"
-
-    def recognises(self, head: bytes) -> bool:
-        """Whether the first line is REES46's header."""
-        return has_header(head, HEADER)
-
-    def read(self, path: Path, *, kind: Kind) -> Iterator[Chunk]:
-        """Views as clicks and purchases as purchases, in file order.
-
-        Raises:
-            LogUnreadable: a row does not have the nine columns with the values that they need.
-        """
-        if kind is Kind.PURCHASE:
-            raise LogUnreadable(f"a file of purchases is required, came REES46 events ({path}): give it as PATH")
-        return chunked(_all_events(path))
-
-
-def _all_events(path: Path) -> Iterator[Event]:
-    rows = csv_rows(path)
-    next(rows)
-    for number, row in enumerate(rows, start=1):
-        try:
-            event = _event(number, row)
-        except (ValueError, ArithmeticError) as failure:
-            raise LogUnreadable(
-                f"{path}, data row {number}: {Rees46.expects} with view, cart, remove_from_cart or purchase, a price "
-                f"and times like 2019-10-01 00:00:00 UTC are required, came {','.join(row)!r} ({failure})"
-            ) from failure
-        if event is not None:
-            yield event
-
-
-def _event(number: int, row: list[str]) -> Event | None:
+def _events(number: int, row: list[str]) -> Iterator[Event]:
     event_time, event_type, product, category, category_code, brand, price, user, session = row
     if event_type in _NEITHER:
-        return None
+        return
     if event_type not in ("view", "purchase"):
         raise ValueError(f"unknown event_type {event_type!r}")
     at = dt.datetime.fromisoformat(event_time.removesuffix(" UTC")).replace(tzinfo=dt.UTC)
-    digest = hashlib.blake2b(f"{number},{','.join(row)}".encode(), digest_size=12).hexdigest()
+    digest = row_digest(number, row)
     advertiser = brand or "no-brand"
     if event_type == "purchase":
         purchase = Purchase(
@@ -92,7 +54,8 @@ def _event(number: int, row: list[str]) -> Event | None:
             item=product or None,
             amount_micros=int(Decimal(price) * 1_000_000),
         )
-        return purchase_event(purchase)
+        yield purchase_event(purchase)
+        return
     click = Click(
         click_id=f"rees46-{digest}",
         at=at,
@@ -104,4 +67,14 @@ def _event(number: int, row: list[str]) -> Event | None:
         placement=category_code or None,
         marketplace="rees46",
     )
-    return click_event(click)
+    yield click_event(click)
+
+
+REES46: Final = FixedCsv(
+    name="REES46 CSV",
+    header=HEADER,
+    what="REES46 events",
+    required="view, cart, remove_from_cart or purchase, a price and times like 2019-10-01 00:00:00 UTC",
+    events_of=_events,
+)
+"""Its views become clicks, its purchases purchases."""

@@ -17,14 +17,12 @@ marketplace "cn", time zone Asia/Shanghai.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import ipaddress
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
-from local.sources.csv_rows import csv_rows, has_header
-from local.sources.event import Chunk, Event, Kind, LogUnreadable, chunked, click_event, purchase_event
+from local.sources.event import Event, click_event, purchase_event
+from local.sources.fixed_csv import FixedCsv, row_digest
 from slidr.click import Click, Device
 from slidr.purchase import Purchase
 
@@ -33,40 +31,6 @@ _FIRST_ADDRESS: Final = int(ipaddress.IPv4Address("240.0.0.0"))
 _IP_CODES: Final = 2**20 - 1
 """Codes below this have a /24 of their own in 240.0.0.0/4, the broadcast network left out; the whole set's largest
 code is 364,778."""
-
-
-class TalkingData:
-    """TalkingData's CSV with its header, plain or gzipped; its installs become purchases."""
-
-    name = "TalkingData CSV"
-    expects = f"the header line {','.join(HEADER)}"
-
-    def recognises(self, head: bytes) -> bool:
-        """Whether the first line is TalkingData's header."""
-        return has_header(head, HEADER)
-
-    def read(self, path: Path, *, kind: Kind) -> Iterator[Chunk]:
-        """Clicks, each followed by its install where it led to one, in file order.
-
-        Raises:
-            LogUnreadable: a row does not have the eight columns with the values that they need.
-        """
-        if kind is Kind.PURCHASE:
-            raise LogUnreadable(f"a file of purchases is required, came TalkingData clicks ({path}): give it as PATH")
-        return chunked(_all_events(path))
-
-
-def _all_events(path: Path) -> Iterator[Event]:
-    rows = csv_rows(path)
-    next(rows)
-    for number, row in enumerate(rows, start=1):
-        try:
-            yield from _events(number, row)
-        except ValueError as failure:
-            raise LogUnreadable(
-                f"{path}, data row {number}: {TalkingData.expects} with integer codes and times like "
-                f"2017-11-07 09:30:38 are required, came {','.join(row)!r} ({failure})"
-            ) from failure
 
 
 def address_of(code: int) -> str:
@@ -82,7 +46,7 @@ def address_of(code: int) -> str:
 
 def _events(number: int, row: list[str]) -> Iterator[Event]:
     ip, app, device, os, channel, click_time, attributed_time, is_attributed = row
-    digest = hashlib.blake2b(f"{number},{','.join(row)}".encode(), digest_size=12).hexdigest()
+    digest = row_digest(number, row)
     click = Click(
         click_id=f"td-{digest}",
         at=_utc(click_time),
@@ -107,3 +71,13 @@ def _events(number: int, row: list[str]) -> Iterator[Event]:
 
 def _utc(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
+
+
+TALKING_DATA: Final = FixedCsv(
+    name="TalkingData CSV",
+    header=HEADER,
+    what="TalkingData clicks",
+    required="integer codes and times like 2017-11-07 09:30:38",
+    events_of=_events,
+)
+"""Its installs become purchases, each behind its click."""
