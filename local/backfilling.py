@@ -22,7 +22,7 @@ from local.lake_partitions import LakePartitions, Partition, Table, partitions_o
 from local.session import Session
 from local.sources.event import Kind
 from local.sources.formats import format_of
-from local.sources.mapped_csv import mapping_beside
+from local.sources.mapped_csv import mapping_of
 from local.staged_log import PART_ROWS, StagedLog
 from slidr.givt import packaged_crawlers
 
@@ -78,14 +78,12 @@ def log_source(path: Path, *, kind: Kind, now_ms: int, mapping: Path | None = No
         MappingUnusable: its mapping cannot be used.
     """
     log_format = format_of(path, mapping=mapping)
-    beside = mapping_beside(path)
-    described = mapping or (beside if beside.exists() else None)
 
     def read(form: LakeForm, rejected: Rejected, count: Count) -> Iterator[tuple[Kind, pl.DataFrame]]:
         chunks = log_format.read(path, kind=kind)
         return checked_records(chunks, form=form, rejected=rejected, now_ms=now_ms, on_read=count)
 
-    return Source(digest=file_digest(path, described), read=read)
+    return Source(digest=file_digest(path, mapping_of(path, mapping)), read=read)
 
 
 def simulated_source(traffic: Traffic, *, days: int, first: int) -> Source:

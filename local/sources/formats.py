@@ -9,7 +9,7 @@ from local.sources.combined import CombinedLog
 from local.sources.compressed import head_of
 from local.sources.event import LogFormat, LogUnreadable
 from local.sources.jsonl import JsonLines
-from local.sources.mapped_csv import MappedCsv, mapping_beside, read_mapping
+from local.sources.mapped_csv import MappedCsv, mapping_of, read_mapping
 from local.sources.parquet import ParquetRecords
 from local.sources.rees46 import REES46
 from local.sources.talkingdata import TALKING_DATA
@@ -28,8 +28,8 @@ def format_of(path: Path, *, mapping: Path | None = None) -> LogFormat:
     head = head_of(path)
     if not head.strip():
         raise LogUnreadable(f"a log with records is required, came an empty file: {path}")
-    described = mapping or mapping_beside(path)
-    if mapping is not None or described.exists():
+    described = mapping_of(path, mapping)
+    if described is not None:
         return MappedCsv(read_mapping(described))
     for log_format in FORMATS:
         if log_format.recognises(head):

@@ -99,6 +99,12 @@ def mapping_beside(log: Path) -> Path:
     return log.with_name(f"{log.name}.map.toml")
 
 
+def mapping_of(log: Path, given: Path | None) -> Path | None:
+    """Where the mapping stands that `log` is read by: the given one, else the one beside it; None without either."""
+    beside = mapping_beside(log)
+    return given or (beside if beside.exists() else None)
+
+
 def read_mapping(path: Path) -> CsvMapping:
     """The mapping in a file.
 
