@@ -16,13 +16,13 @@ import msgspec
 from infra.glue_columns import glue_columns
 from slidr.archive import ArchivedClick, ArchivedPurchase
 from slidr.contract import from_epoch_ms
+from slidr.counters import HOUR_MS
 from slidr.verdict import Verdict
 
 if TYPE_CHECKING:
     import polars as pl
     from mypy_boto3_s3 import S3Client
 
-HOUR_MS: Final = 3_600_000
 OBJECT_ROWS: Final = 200_000
 """The most rows of one object; a fuller hour has several."""
 _MARK: Final = "/backfill-"

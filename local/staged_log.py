@@ -10,9 +10,8 @@ from typing import Final
 import polars as pl
 
 from slidr.contract import from_epoch_ms
+from slidr.counters import DAY_MS, HOUR_MS
 
-DAY_MS: Final = 86_400_000
-_HOUR_MS: Final = 3_600_000
 PART_ROWS: Final = 500_000
 """Rows that are in memory at a time, unless a single hour has more."""
 
@@ -38,7 +37,7 @@ class StagedLog:
         """Keep more records, with times of any order. Every call brings the same columns."""
         whole = records.with_columns(pl.col(pl.Enum, pl.Categorical).cast(pl.String))
         at_ms = pl.col("at").to_physical()
-        self.hours.update(dict(whole.group_by((at_ms // _HOUR_MS).alias("hour")).len().iter_rows()))
+        self.hours.update(dict(whole.group_by((at_ms // HOUR_MS).alias("hour")).len().iter_rows()))
         by_day = whole.with_columns((at_ms // DAY_MS).alias("day")).partition_by("day", include_key=False, as_dict=True)
         for (day,), part in by_day.items():
             files = self._files.setdefault(day, [])
@@ -62,7 +61,7 @@ class StagedLog:
 
     def _between(self, first: int, last: int) -> pl.DataFrame:
         """The records of the hours `first` to `last`, in the order in which they came."""
-        days = range(first * _HOUR_MS // DAY_MS, last * _HOUR_MS // DAY_MS + 1)
+        days = range(first * HOUR_MS // DAY_MS, last * HOUR_MS // DAY_MS + 1)
         files = [path for day in days for path in self._files.get(day, [])]
-        start, end = from_epoch_ms(first * _HOUR_MS), from_epoch_ms((last + 1) * _HOUR_MS)
+        start, end = from_epoch_ms(first * HOUR_MS), from_epoch_ms((last + 1) * HOUR_MS)
         return pl.scan_parquet(files).filter((pl.col("at") >= start) & (pl.col("at") < end)).collect()

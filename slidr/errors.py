@@ -95,7 +95,3 @@ class CalibrationInfeasible(SlidrError):
 
 class CalibrationInexact(SlidrError):
     """A solver did not reach an optimum, or thresholds do not keep what was promised for them."""
-
-
-class CalibrationUncertified(SlidrError):
-    """The settings ask for a certificate, and the held-out purchases do not give one."""

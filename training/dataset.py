@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from slidr.counters import HOUR_MS
 from slidr.errors import FeatureMismatch
 from slidr.features import FEATURE_COUNT, FEATURE_NAMES
 from slidr.slices import SLICE_COLUMNS
@@ -35,7 +36,6 @@ ROW_COLUMNS: Final = (
     "session_clicks_1h",
 )  # fmt: skip
 """What a row holds beside its features."""
-_HOUR_MS: Final = 3_600_000
 
 
 RESTART_EVERY: Final = dt.timedelta(hours=30)
@@ -143,9 +143,9 @@ def busiest_hour(clicks: pl.DataFrame) -> NDArray[np.int64]:
     session = clicks.select(pl.col("session_token").rank("dense").fill_null(0)).to_series().to_numpy().astype(np.int64)
     order = np.lexsort((at_ms, session))
     # Sessions are laid one after another, further apart than an hour, so that one search serves all.
-    span = int(at_ms.max() - at_ms.min()) + _HOUR_MS + 1
+    span = int(at_ms.max() - at_ms.min()) + HOUR_MS + 1
     keys = session[order] * span + (at_ms[order] - at_ms.min())
-    within = np.arange(1, len(keys) + 1) - np.searchsorted(keys, keys - _HOUR_MS, side="right")
+    within = np.arange(1, len(keys) + 1) - np.searchsorted(keys, keys - HOUR_MS, side="right")
     most = np.zeros(int(session.max()) + 1, dtype=np.int64)
     np.maximum.at(most, session[order], within)
     most[0] = 0

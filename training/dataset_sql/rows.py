@@ -11,6 +11,7 @@ import ibis
 import ibis.expr.types as ir
 
 from slidr.contract import epoch_ms
+from slidr.counters import HOUR_MS
 from slidr.features import FEATURE_NAMES
 from training.dataset import ROW_COLUMNS
 from training.dataset_sql.accounts import loyal_accounts
@@ -30,7 +31,6 @@ from training.dataset_sql.tables import (
 from training.labels import LabelRule
 
 WEIGHT: Final = "weight"
-_HOUR_MS: Final = 3_600_000
 _THURSDAY: Final = 3 * 24
 """Hour of the week at which the epoch began."""
 
@@ -87,7 +87,7 @@ def _since(purchases: ir.Table, span: Span) -> ir.Table:
 def busy_sessions(clicks: ir.Table) -> ir.Table:
     """session_token, session_clicks_1h of the sessions with two clicks or more in some hour."""
     known = clicks.filter(clicks.session_token.notnull())
-    hour = ibis.range_window(group_by="session_token", order_by="at_ms", preceding=_HOUR_MS - 1, following=0)
+    hour = ibis.range_window(group_by="session_token", order_by="at_ms", preceding=HOUR_MS - 1, following=0)
     within_hour = known.select("session_token", clicks=known.count().over(hour))
     busiest = within_hour.group_by("session_token").aggregate(session_clicks_1h=within_hour.clicks.max())
     return busiest.filter(busiest.session_clicks_1h > 1)
