@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, Self
@@ -11,10 +10,10 @@ from typing import Final, Self
 from local.accounting import Accounting, SentRecord, account, payload_digest, rejects_of
 from local.commands.verdicts import decode_entry
 from local.session import Session
+from local.stream_following import StreamFollowing
 from local.stream_reader import Start, StreamReader
 from slidr.ledger import Ledger, LedgerEntry
 
-_IDLE_S: Final = 0.2
 _CHECK_S: Final = 1.0
 _CLOCK_SKEW: Final = dt.timedelta(seconds=5)
 """Streams stamp arrivals by clocks of their own."""
@@ -28,32 +27,22 @@ class DecidedClicks:
     def __init__(self, session: Session, *, since: dt.datetime) -> None:
         self._session = session
         self._since = since - _CLOCK_SKEW
-        self._reader = StreamReader(session.client("kinesis"), session.outputs.verdict_stream, Start(at=self._since))
-        self._stop = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._read, name="verdicts", daemon=True)
+        reader = StreamReader(session.client("kinesis"), session.outputs.verdict_stream, Start(at=self._since))
+        self._following = StreamFollowing(reader, self._take)
         self.ledger: Ledger[LedgerEntry] = Ledger()
         self.records = 0
         """Verdict records read, redelivered ones included."""
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._following.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(timeout=10)
+        self._following.__exit__()
 
-    def _read(self) -> None:
-        try:
-            while not self._stop.is_set():
-                entries = [decode_entry(data) for data in self._reader.poll()]
-                self.records += len(entries)
-                self.ledger.add(entries)
-                if not entries:
-                    self._stop.wait(_IDLE_S)
-        except BaseException as failure:  # noqa: BLE001 - raised again where it can be told
-            self._failure = failure
+    def _take(self, records: list[bytes]) -> None:
+        self.records += len(records)
+        self.ledger.add(decode_entry(data) for data in records)
 
     def wait_for(
         self,
@@ -65,8 +54,7 @@ class DecidedClicks:
         """Wait until every record has an outcome, or nothing has come for `stall_s`; returns the accounting."""
         seen, last_s = -1, time.monotonic()
         while True:
-            if self._failure is not None:
-                raise self._failure
+            self._following.check()
             decided = len(self.ledger)
             if decided != seen:
                 on_progress(decided - max(seen, 0))
