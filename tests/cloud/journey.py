@@ -8,7 +8,8 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from functions.adapters.reject_store import PREFIX as REJECTS
 from functions.adapters.reject_store import Reject, read_rejects
 from functions.adapters.release_store import ReleaseStore
+from functions.adapters.undecided_queue import UndecidedClick
 from functions.environment import variable
 from local.accounting import Accounting, sent_record
 from local.cli import app
@@ -128,27 +130,37 @@ class Journey:
             rows += [row | partition for row in read_table(io.BytesIO(body)).to_pylist()]
         return rows
 
-    def undecided_click_ids(self) -> tuple[set[str], str]:
+    def undecided_clicks(self) -> tuple[list[UndecidedClick], str]:
         """Empty the undecided queue: the clicks that were on it, and all its messages as text."""
         sqs, url = self.session.client("sqs"), self.session.outputs.undecided_queue_url
         bodies: list[str] = []
-        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-            bodies += [message["Body"] for message in messages]
-            entries = [{"Id": str(i), "ReceiptHandle": m["ReceiptHandle"]} for i, m in enumerate(messages)]
-            sqs.delete_message_batch(QueueUrl=url, Entries=entries)
-        return {json.loads(body)["click_id"] for body in bodies}, "\n".join(bodies)
+
+        def drain() -> None:
+            while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+                bodies.extend(message["Body"] for message in messages)
+                entries = [{"Id": str(i), "ReceiptHandle": m["ReceiptHandle"]} for i, m in enumerate(messages)]
+                sqs.delete_message_batch(QueueUrl=url, Entries=entries)
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(drain) for _ in range(4)]:
+                done.result()
+        return [msgspec.json.decode(body, type=UndecidedClick) for body in bodies], "\n".join(bodies)
 
     @contextmanager
-    def verdict_stream_out_of_reach(self) -> Iterator[None]:
-        """For a while the function publishes verdicts to a stream that does not exist, and gives up soon."""
+    def function_settings(self, **changes: str) -> Iterator[None]:
+        """The function with other settings, in new execution environments; at the end with its own again."""
         functions, name = self.session.client("lambda"), self.session.outputs.score_clicks_function
         variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-        wrong = {variable("verdict_stream"): "no-such-stream", variable("publish_deadline_ms"): "100"}
-        functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables | wrong})
+        changed = {variable(key): value for key, value in changes.items()}
+        functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables | changed})
         try:
             yield
         finally:
             functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+
+    def verdict_stream_out_of_reach(self) -> AbstractContextManager[None]:
+        """For a while the function publishes verdicts to a stream that does not exist, and gives up soon."""
+        return self.function_settings(verdict_stream="no-such-stream", publish_deadline_ms="100")
 
 
 def begin(state: Path, session: Session) -> Journey:

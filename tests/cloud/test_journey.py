@@ -204,8 +204,8 @@ def test_clicks_are_undecided_billed_and_queued_until_the_endpoint_is_back_by_it
         assert (verdict.decision, verdict.reasons) == (Decision.UNDECIDED, (Reason.SCORING_UNAVAILABLE,))
         assert verdict.billable
         assert (verdict.score, verdict.release_id) == (None, None)
-    queued, messages = journey.undecided_click_ids()
-    assert queued == {verdict.click_id for verdict in verdicts}
+    queued, messages = journey.undecided_clicks()
+    assert {click.click_id for click in queued} == {verdict.click_id for verdict in verdicts}
     assert named_in(messages, addresses_of(clicks)) == []
     eventually(lambda: slidr("status")[0] == 0, within_s=60)
     # The circuit may still be open for some seconds: each click is decided or not, and soon they are.
