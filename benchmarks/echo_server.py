@@ -1,15 +1,17 @@
 """An HTTP server that answers every request with its own body: what an endpoint costs that does nothing.
 
-`python -m benchmarks.echo_server PORT`. uvicorn as `training/serve.py` runs it, and a raw ASGI application as there.
+`python -m benchmarks.echo_server PORT`. The endpoint's own server, and a raw ASGI application as there.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, cast
+from typing import Any
 
 import uvicorn
+
+from training.http_server import http_server
 
 Message = MutableMapping[str, Any]
 
@@ -25,18 +27,4 @@ async def echo(_scope: Message, receive: Callable[[], Awaitable[Message]], send:
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        cast("Any", echo),
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        loop="uvloop",
-        http="httptools",
-        lifespan="off",
-        ws="none",
-        interface="asgi3",
-        access_log=False,
-        timeout_keep_alive=75,
-        log_config=None,
-        server_header=False,
-        date_header=False,
-    )
+    uvicorn.Server(http_server(echo, host="127.0.0.1", port=int(sys.argv[1]))).run()

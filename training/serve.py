@@ -22,6 +22,7 @@ from slidr.errors import SlidrError
 from slidr.features import FEATURE_COUNT, SPEC_HASH
 from training.artifact import LoadedReleases, load_releases
 from training.batching import Batcher, BatchLimits, EndpointBusy
+from training.http_server import http_server
 from training.invocation import (
     ATTRIBUTES_HEADER,
     SCORES_TYPE,
@@ -227,22 +228,7 @@ def _become(user: str) -> None:
 def serve(model_dir: Path, settings: ServeSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     endpoint = open_endpoint(model_dir, settings)
-    config = uvicorn.Config(
-        cast("Any", endpoint),
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        lifespan="off",
-        ws="none",
-        interface="asgi3",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,  # above the idle time of SageMaker's own connections
-        timeout_graceful_shutdown=5,
-    )
+    config = http_server(endpoint, host=settings.host, port=settings.port)
     config.load()
     loop_factory = config.get_loop_factory()
     listening = config.bind_socket()
