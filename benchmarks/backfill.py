@@ -11,22 +11,17 @@ import io
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from benchmarks.deployed import running_cloud
 from benchmarks.harness import Measured
-from local.cloud.lifecycle import stop
-from local.commands.cloud import bring_up
-from local.console import Steps
 from local.demonstration import simulated_traffic
-from local.session import STATE_VARIABLE, Session
+from local.session import Session
 from local.sources.event import Kind
 from local.sources.simulated import simulated_chunks
 from slidr.errors import SlidrError
@@ -64,14 +59,14 @@ class Ran:
 
 
 def measure() -> Measured:
-    with tempfile.TemporaryDirectory(prefix="slidr-bench-", ignore_cleanup_errors=True) as name, _cloud(Path(name)):
-        folder, session = Path(name), Session()
+    with running_cloud() as folder:
+        session = Session()
         days = ("--simulate", str(DAYS), "--clicks-per-day", str(CLICKS_PER_DAY), "--seed", str(SEED))
         first = _ran("local.cli", "backfill", *days)
         lake_mb = _fetch(session, folder)
         again = _ran("local.cli", "backfill", *days)
         clicks = _checked(folder / "processing" / "input")
-        dataset = _ran("training.container.entrypoint", "process", "dataset", SLIDR_OPT_ML=name)
+        dataset = _ran("training.container.entrypoint", "process", "dataset", SLIDR_OPT_ML=str(folder))
         kernel_s = _kernel_seconds(clicks)
         log, logged = _log(folder)
         read = _ran("local.cli", "backfill", str(log))
@@ -97,21 +92,6 @@ def measure() -> Measured:
             "Seconds are whole commands, 2 s of start-up and the emulator's share of the two cores with them.",
         ),
     )
-
-
-@contextmanager
-def _cloud(folder: Path) -> Iterator[None]:
-    before = os.environ.get(STATE_VARIABLE)
-    os.environ[STATE_VARIABLE] = str(folder / ".slidr")
-    try:
-        bring_up(Steps())
-        yield
-    finally:
-        stop(folder / ".slidr")
-        if before is None:
-            del os.environ[STATE_VARIABLE]
-        else:
-            os.environ[STATE_VARIABLE] = before
 
 
 def _ran(module: str, *words: str, **environment: str) -> Ran:

@@ -38,7 +38,18 @@ class CdkMissing(SlidrError):
 
 @contextmanager
 def deployed() -> Iterator[Journey]:
-    """A cloud of its own in a temporary directory, stopped and removed at the end, however that comes.
+    """A cloud of its own with a release in force, stopped and removed at the end, however that comes.
+
+    Raises:
+        CdkMissing: node_modules has no cdk.
+    """
+    with running_cloud() as folder:
+        yield begin(folder / ".slidr", Session())
+
+
+@contextmanager
+def running_cloud() -> Iterator[Path]:
+    """A cloud of its own without a release: the temporary folder that it is in, and that goes with it.
 
     Raises:
         CdkMissing: node_modules has no cdk.
@@ -46,12 +57,12 @@ def deployed() -> Iterator[Journey]:
     if not (REPOSITORY / "node_modules" / ".bin" / "cdk").exists():
         raise CdkMissing("node_modules/.bin/cdk is required to deploy the stacks, it is missing: run make setup")
     before = os.environ.get(STATE_VARIABLE)
-    with tempfile.TemporaryDirectory(prefix="slidr-bench-", ignore_cleanup_errors=True) as folder:
-        state = Path(folder) / ".slidr"
+    with tempfile.TemporaryDirectory(prefix="slidr-bench-", ignore_cleanup_errors=True) as name:
+        state = Path(name) / ".slidr"
         os.environ[STATE_VARIABLE] = str(state)  # where sessions look for their cloud
         try:
             bring_up(Steps())
-            yield begin(state, Session())
+            yield Path(name)
         finally:
             stop(state)
             if before is None:
