@@ -50,7 +50,7 @@ def exact_form(problem: Problem) -> ExactForm:
     curves = problem.curves
     vertex = problem.first.copy()
     on_envelope = np.zeros(len(curves.threshold), dtype=np.bool_)
-    _mark_envelopes(problem.first, problem.last, curves.wrong, curves.invalid, on_envelope)
+    mark_envelopes(problem.first, problem.last, curves.wrong, curves.invalid, on_envelope)
 
     ends = np.flatnonzero(on_envelope)
     owner = curves.owner[ends]
@@ -82,7 +82,7 @@ def exact_form(problem: Problem) -> ExactForm:
 
 
 @njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _mark_envelopes(first: Ints, last: Ints, wrong: Floats, invalid: Floats, on_envelope: Flags) -> None:
+def mark_envelopes(first: Ints, last: Ints, wrong: Floats, invalid: Floats, on_envelope: Flags) -> None:
     """Mark the vertices on the upper concave envelope of each slice's usable part: rates fall strictly along it."""
     longest = 1
     for s in range(len(first)):
