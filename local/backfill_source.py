@@ -124,7 +124,11 @@ def simulation_digest(traffic: Traffic, *, days: int, first: int) -> str:
     >>> simulation_digest(traffic, days=2, first=0)
     '6142a3c9e571'
     """
+    from training.simulator import Events  # noqa: PLC0415 - the simulator takes 0.4 s to import
+
     named = f"{traffic.seed} {epoch_ms(traffic.start)} {traffic.clicks_per_day} {sorted(traffic.mix.items())}"
+    if traffic.events != Events():
+        named += f" {traffic.events}"
     return hashlib.sha256(f"simulated {named} {first} {days}".encode()).hexdigest()[:_DIGITS]
 
 

@@ -16,14 +16,19 @@ from slidr.contract import canonical_ip
 from slidr.features import local_minute_of_week
 from slidr.givt import packaged_crawlers
 from slidr.purchase import Purchase, parse_purchase
-from training.simulator import SimulatedDay, Traffic
+from training.dataset import features_of
+from training.judgement import area_under_roc
+from training.simulator import Events, SimulatedDay, Traffic
 from training.simulator.families import FAMILIES, ROBOTS
+from training.simulator.log import simulated_log
 
 MONDAY = dt.datetime(2026, 11, 2, tzinfo=dt.UTC)
 
 
-def any_traffic(*, seed: int = 3, clicks_per_day: int = 12_000, mix: dict[str, float] | None = None) -> Traffic:
-    return Traffic(seed=seed, start=MONDAY, clicks_per_day=clicks_per_day, mix=mix or {})
+def any_traffic(
+    *, seed: int = 3, clicks_per_day: int = 12_000, mix: dict[str, float] | None = None, events: Events | None = None
+) -> Traffic:
+    return Traffic(seed=seed, start=MONDAY, clicks_per_day=clicks_per_day, mix=mix or {}, events=events or Events())
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +171,51 @@ def test_shoppers_compare_as_fast_as_robots_click(tuesday: SimulatedDay) -> None
     burst = tuesday.clicks.filter(tuesday.truth["family"] == "comparison_burst").sort("session", "at")
     gaps = burst.select(pl.col("at").diff().over("session").dt.total_milliseconds()).to_series().drop_nulls()
     assert gaps.median() < 6_000
+
+
+def test_on_a_sale_day_people_come_more_often_and_buy_more_and_robots_do_as_always(tuesday: SimulatedDay) -> None:
+    sale = any_traffic(events=Events(sale_days=(1,))).day(1)
+    people, usual = sale.clicks.filter(~sale.truth["robot"]), tuesday.clicks.filter(~tuesday.truth["robot"])
+    assert len(people) > 1.5 * len(usual)
+    assert len(sale.purchases) / len(people) > 1.15 * len(tuesday.purchases) / len(usual)
+    robots, as_always = sale.clicks.filter(sale.truth["robot"]), tuesday.clicks.filter(tuesday.truth["robot"])
+    assert robots.drop("click_id").equals(as_always.drop("click_id"))
+
+
+def test_before_anything_happens_a_world_with_events_is_the_same(tuesday: SimulatedDay) -> None:
+    assert same(any_traffic(events=Events(sale_days=(2,), marketplace_opens=2)).day(1), tuesday)
+
+
+def test_a_new_marketplace_opens_on_its_day_with_people_and_robots_of_its_own() -> None:
+    traffic = any_traffic(clicks_per_day=6_000, events=Events(marketplace_opens=3))
+    before, after = traffic.day(2), traffic.day(3)
+    new = after.clicks["marketplace"].cast(pl.String) == "br"
+    assert set(after.clicks["marketplace"]) - set(before.clicks["marketplace"]) == {"br"}
+    assert set(after.clicks.filter(new)["currency"]) == {"BRL"}
+    assert 0.08 < new.mean() < 0.2
+    assert 0.0 < after.truth.filter(new)["robot"].mean() < 0.5
+    known = set(after.clicks.filter(~new)["user"].drop_nulls())
+    assert not known & set(after.clicks.filter(new)["user"].drop_nulls())
+
+
+def test_purchase_rates_vary_by_day_and_by_hour_and_the_clicks_stay() -> None:
+    events = Events(varying_purchases=True)
+    by_hour = np.stack([events.purchases(3, day) for day in range(200)])
+    assert 0.2 < np.log(by_hour.mean(axis=1)).std() < 0.3
+    assert 0.17 < np.log(by_hour).std(axis=1).mean() < 0.23
+    best = int(by_hour[:14].mean(axis=1).argmax())
+    steady, varying = any_traffic().day(best), any_traffic(events=events).day(best)
+    assert steady.clicks.equals(varying.clicks)
+    assert len(varying.purchases) > 1.1 * len(steady.purchases)
+
+
+@pytest.mark.parametrize("events", [Events(), Events(varying_purchases=True, sale_days=(1,), marketplace_opens=1)])
+def test_no_single_feature_tells_robots_from_people(events: Events) -> None:
+    log = simulated_log(any_traffic(clicks_per_day=8_000, events=events), days=2)
+    listed = log.clicks["givt"].to_numpy()
+    features, robot = features_of(log.clicks)[~listed], log.truth["robot"].to_numpy()[~listed]
+    alone = [area_under_roc(column, robot) for column in features.T]
+    assert max(max(area, 1 - area) for area in alone) < 0.85
 
 
 @pytest.mark.parametrize("start", [dt.datetime(2026, 11, 2), MONDAY + dt.timedelta(hours=1)])  # noqa: DTZ001 - the fault

@@ -256,3 +256,13 @@ ORGANIC_ORDERS_PER_CLICK: Final = 0.02
 """Orders of account holders that no ad click led to, relative to clicks; they make RFM and must not be attributed."""
 PEOPLE_PER_CARRIER_IP: Final = 400
 """Daily visits over carrier NAT for each of its addresses."""
+
+# How strongly the events of a world show (events.py says which there are and when).
+PURCHASES_BY_DAY: Final = 0.25
+"""Log standard deviation of the purchase rate from day to day."""
+PURCHASES_BY_HOUR: Final = 0.2
+"""The same from hour to hour within a day."""
+SALE_TRAFFIC: Final = 1.8
+"""Factor on the visits of people on a sale day."""
+SALE_PURCHASES: Final = 1.5
+"""Factor on their probability to buy."""

@@ -14,7 +14,7 @@ from training.simulator.hashing import Words, mixed
 from training.simulator.orders import Orders
 from training.simulator.user_agents import user_agents
 from training.simulator.visits import NOBODY, Clicks
-from training.simulator.world import CATEGORIES, MARKETPLACES, PLACEMENTS, Catalogue, Ints
+from training.simulator.world import ALL_MARKETPLACES, CATEGORIES, PLACEMENTS, Catalogue, Ints
 
 INSTANT: Final = pl.Datetime("ms", "UTC")
 
@@ -36,10 +36,10 @@ def click_frame(clicks: Clicks, catalogue: Catalogue) -> pl.DataFrame:
             "campaign": _counted("camp", catalogue.campaign[ad]),
             "ad": _counted("ad", ad),
             "placement": _named(PLACEMENTS, clicks.placement),
-            "marketplace": _named(tuple(m.name for m in MARKETPLACES), market),
-            "time_zone": _named(tuple(m.zone for m in MARKETPLACES), market),
+            "marketplace": _named(tuple(m.name for m in ALL_MARKETPLACES), market),
+            "time_zone": _named(tuple(m.zone for m in ALL_MARKETPLACES), market),
             "cost_micros": micros,
-            "currency": _named(tuple(m.currency for m in MARKETPLACES), market),
+            "currency": _named(tuple(m.currency for m in ALL_MARKETPLACES), market),
             "query": _named(CATEGORIES, np.where(clicks.searched, catalogue.category[ad], -1)),
         }
     )
@@ -65,7 +65,7 @@ def order_frame(orders: Orders, catalogue: Catalogue, click_ids: pl.Series) -> p
             "amount_micros": np.rint(orders.dollars * _per_market("units_per_dollar")[orders.market] * 1e6).astype(
                 np.int64
             ),
-            "currency": _named(tuple(m.currency for m in MARKETPLACES), orders.market),
+            "currency": _named(tuple(m.currency for m in ALL_MARKETPLACES), orders.market),
             "click_id": led_by,
         }
     )
@@ -77,7 +77,7 @@ def order_frame(orders: Orders, catalogue: Catalogue, click_ids: pl.Series) -> p
 
 
 def _per_market(attribute: str) -> NDArray[np.float64]:
-    return np.asarray([getattr(m, attribute) for m in MARKETPLACES])
+    return np.asarray([getattr(m, attribute) for m in ALL_MARKETPLACES])
 
 
 def _named(names: tuple[str, ...], codes: Ints) -> pl.Series:

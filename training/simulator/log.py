@@ -11,6 +11,7 @@ import polars as pl
 from slidr.givt import packaged_crawlers
 from slidr.pseudonym import Pseudonymiser
 from training.lake_form import archived_clicks, archived_purchases
+from training.simulator.events import Events
 from training.simulator.traffic import Traffic
 
 
@@ -53,10 +54,18 @@ def add_simulation_arguments(parser: argparse.ArgumentParser, *, days: int, firs
         help="date of day 0, UTC (default 2026-11-02)",
     )
     parser.add_argument("--clicks-per-day", type=int, default=20_000, help="on average (default 20000)")
+    parser.add_argument("--varying-purchases", action="store_true", help="readiness to buy varies by day and hour")
+    parser.add_argument("--sale-day", type=int, action="append", default=[], help="a sale on this day; repeatable")
+    parser.add_argument("--marketplace-opens", type=int, help="day from which there is one more marketplace")
     parser.add_argument("--first-day", type=int, default=first_day, help=f"default {first_day}")
     parser.add_argument("--days", type=int, default=days, help=f"default {days}")
 
 
 def simulation_of(chosen: argparse.Namespace) -> Traffic:
     """The traffic that the options name."""
-    return Traffic(seed=chosen.seed, start=chosen.start, clicks_per_day=chosen.clicks_per_day)
+    events = Events(
+        varying_purchases=chosen.varying_purchases,
+        sale_days=tuple(chosen.sale_day),
+        marketplace_opens=chosen.marketplace_opens,
+    )
+    return Traffic(seed=chosen.seed, start=chosen.start, clicks_per_day=chosen.clicks_per_day, events=events)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from slidr.counters import HOUR_MS
 from training.simulator.families import ORGANIC_ORDERS_PER_CLICK, Family
 from training.simulator.hashing import Words, mixed, unit
 from training.simulator.visits import DAY_MS, NOBODY, Clicks, Place
@@ -41,11 +42,13 @@ def orders_of(family: Family, clicks: Clicks, place: Place) -> Orders:
         return _none()
     last = np.flatnonzero(np.append(np.diff(clicks.visit) != 0, True))
     chance = shopping.buys_per_visit * np.where(clicks.logged_in[last], shopping.login_lift, 1.0)
+    if not family.robot:
+        chance *= place.purchases[(clicks.at_ms[last] - place.day_start_ms) // HOUR_MS]
     buying = last[rng.random(len(last)) < chance]
     back = rng.geometric(0.5, len(buying)) - 1
     led = buying - np.minimum(back, clicks.position[buying])
     soon = 60_000.0 * np.clip(12.0 * np.exp(rng.standard_normal(len(led))), 0.5, 300.0)
-    later = rng.uniform(2 * 3_600_000, DAY_MS - 60_000, len(led))
+    later = rng.uniform(2 * HOUR_MS, DAY_MS - 60_000, len(led))
     delay = np.where(rng.random(len(led)) < 0.8, soon, later).astype(np.int64)
     at_ms = np.maximum(clicks.at_ms[led] + delay, clicks.at_ms[buying] + 1000)
     at_ms = np.minimum(at_ms, clicks.at_ms[led] + DAY_MS - 1)

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from slidr.contract import epoch_ms
+from training.simulator.events import Events
 from training.simulator.families import FAMILIES, ROBOTS, Family
 from training.simulator.frames import click_frame, order_frame
 from training.simulator.orders import orders_of
@@ -38,9 +39,11 @@ class Traffic:
     start: dt.datetime
     """Midnight UTC at which day 0 begins."""
     clicks_per_day: int
-    """On average over a week; robots do not rest at weekends, people partly do."""
+    """On average over a week without events; robots do not rest at weekends, people partly do."""
     mix: Mapping[str, float] = field(default_factory=dict)
     """Factors on the share of named families, e.g. {"slow_regular": 0.0}; the others keep their size."""
+    events: Events = field(default_factory=Events)
+    """What makes one day unlike another; by default nothing does."""
 
     def __post_init__(self) -> None:
         if self.start.tzinfo is None or epoch_ms(self.start) % DAY_MS:
@@ -59,6 +62,9 @@ class Traffic:
             day_start_ms=epoch_ms(self.start) + index * DAY_MS,
             clicks_per_day=self.clicks_per_day,
             catalogue=catalogue(self.seed),
+            marketplaces=self.events.marketplaces(index),
+            traffic=self.events.traffic(index),
+            purchases=self.events.purchases(self.seed, index),
         )
         raw = [(family, generate(family, self._expected(family), place)) for family in FAMILIES]
         clicks = pl.concat([click_frame(part, place.catalogue) for _, part in raw])

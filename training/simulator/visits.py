@@ -13,7 +13,7 @@ from training.simulator.families import PEOPLE_PER_CARRIER_IP, Family, Pace
 from training.simulator.hashing import Words, mixed, unit
 from training.simulator.hours import QUARTER_MS, QUARTERS, intensity
 from training.simulator.user_agents import user_agents
-from training.simulator.world import MARKETPLACES, PLACEMENTS, SEARCH_PLACEMENTS, Catalogue, Floats, Ints
+from training.simulator.world import PLACEMENTS, SEARCH_PLACEMENTS, Catalogue, Floats, Ints, Marketplace
 
 DAY_MS: Final = 86_400_000
 DESKTOP, MOBILE, TABLET, OTHER = range(4)
@@ -57,6 +57,12 @@ class Place:
     clicks_per_day: float
     """All families together; it sizes what they share (carrier NAT)."""
     catalogue: Catalogue
+    marketplaces: tuple[Marketplace, ...]
+    """Those that are open."""
+    traffic: float
+    """Factor on the visits of people."""
+    purchases: Floats
+    """Factor on their probability to buy, by UTC hour, shape (24,)."""
 
 
 def clicks_per_visit(pace: Pace) -> float:
@@ -86,7 +92,7 @@ def generate(family: Family, expected_clicks: float, place: Place) -> Clicks:
     market, start_ms = _starts(family, visits_a_day, place, rng)
     n = len(market)
 
-    actors = np.asarray([max(1.0, visits_a_day * m.share * identity.days_between_visits) for m in MARKETPLACES])
+    actors = np.asarray([max(1.0, visits_a_day * m.share * identity.days_between_visits) for m in place.marketplaces])
     actor_number = (actors[market] * rng.random(n) ** 1.3).astype(np.int64)  # some come more often than others
     actor = mixed(actor_number.astype(np.uint64), place.seed, family.name, market.astype(np.uint64))
     visit = mixed(np.arange(n, dtype=np.uint64), place.seed, place.day, family.name)
@@ -129,10 +135,11 @@ def _starts(family: Family, visits_a_day: float, place: Place, rng: np.random.Ge
             m.share
             * intensity(family.hours, weekend=family.weekend, day_start_ms=place.day_start_ms, zone=m.zone)
             / QUARTERS
-            for m in MARKETPLACES
+            for m in place.marketplaces
         ]
     )  # (marketplaces, quarters)
-    n = int(rng.poisson(visits_a_day * weights.sum()))
+    busy = 1.0 if family.robot else place.traffic
+    n = int(rng.poisson(visits_a_day * busy * weights.sum()))
     cells = rng.choice(weights.size, size=n, p=weights.ravel() / weights.sum())
     start_ms = place.day_start_ms + (cells % QUARTERS) * QUARTER_MS + rng.integers(0, QUARTER_MS, n)
     return cells // QUARTERS, start_ms
@@ -197,7 +204,7 @@ def _addresses(
         own = mixed(group, lease)
     ipv6 = unit(mixed(group, "v6")) < network.ipv6_share
     on_carrier = rng.random(n) < network.carrier_share
-    shares = np.asarray([m.share for m in MARKETPLACES])
+    shares = np.asarray([m.share for m in place.marketplaces])
     carriers = np.maximum(2, place.clicks_per_day * 0.1 * shares / PEOPLE_PER_CARRIER_IP)[market]
     carrier = mixed((carriers * rng.random(n)).astype(np.uint64), place.seed, "carrier", market.astype(np.uint64))
     return np.where(on_carrier, carrier, own), np.where(on_carrier, False, ipv6)

@@ -22,7 +22,7 @@ class Marketplace:
     currency: str
     units_per_dollar: float
     share: float
-    """Share of traffic."""
+    """Share of traffic; of a newcomer, what it adds, relative to all others together."""
 
 
 MARKETPLACES: Final = (
@@ -30,6 +30,9 @@ MARKETPLACES: Final = (
     Marketplace(name="de", zone="Europe/Berlin", currency="EUR", units_per_dollar=0.9, share=0.3),
     Marketplace(name="jp", zone="Asia/Tokyo", currency="JPY", units_per_dollar=150.0, share=0.2),
 )
+NEWCOMER: Final = Marketplace(name="br", zone="America/Sao_Paulo", currency="BRL", units_per_dollar=5.0, share=0.15)
+"""The one that opens on a day of its own, where a world has it so."""
+ALL_MARKETPLACES: Final = (*MARKETPLACES, NEWCOMER)
 PLACEMENTS: Final = ("search_top", "search_rest", "product_page", "home")
 SEARCH_PLACEMENTS: Final = 2
 """The first so many placements answer a query."""
