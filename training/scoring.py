@@ -26,8 +26,9 @@ class RowsNotIndependent(SlidrError):
 class Scorer(Protocol):
     """Scores clicks with one release."""
 
-    backend: str
-    """Library, device and tile, as logged at load."""
+    @property
+    def backend(self) -> str:
+        """Library, device and tile, as logged at load."""
 
     def score(self, features: Floats) -> Floats:
         """Scores in [0, 1], float32, shape (clicks,), of raw features, float32, C-ordered, (clicks, features)."""
