@@ -49,7 +49,7 @@ class Curves:
     invalid: Floats
     """Invalidated clicks, shape (vertices,)."""
     wrong: Floats
-    """Invalidated purchasing clicks, shape (vertices,)."""
+    """Invalidated purchasing clicks, with the margin that `curves_of` was asked for, shape (vertices,)."""
     covered: Floats
     """Invalidated clicks of robotic sessions, shape (vertices,)."""
     clicks: Floats
@@ -84,12 +84,15 @@ class Curves:
         return np.add.reduceat(holds.astype(np.int64), self.starts[:-1]) if self.slices else self.starts[:0]
 
 
-def curves_of(clicks: ScoredClicks, *, slices: int) -> Curves:
+def curves_of(clicks: ScoredClicks, *, slices: int, margin: float = 0.0) -> Curves:
     """The curve of every slice, from one sort of all clicks.
 
     Args:
         clicks: in any order.
         slices: how many there are; one without clicks has the single vertex NEVER.
+        margin: purchasing clicks that `wrong` has beyond those counted, at every vertex that invalidates something.
+            A vertex lies just above a buyer's score, so of n buyers to come not k but k + 1 in n + 1 are expected above
+            it, and that holds in every slice anew: 1 makes FPR what later buyers will see, 0 what these saw.
 
     >>> curves = curves_of(ScoredClicks(
     ...     slice=np.zeros(5, dtype=np.int64), scores=np.array([0.9, 0.8, 0.8, 0.5, 0.25], dtype=np.float32),
@@ -117,6 +120,8 @@ def curves_of(clicks: ScoredClicks, *, slices: int) -> Curves:
     owner, behind, threshold = owner[rank], behind[rank], threshold[rank]
 
     count = np.concatenate([[0], np.cumsum(bought)])[behind]
+    if margin > 0:
+        count[threshold == NEVER] = -1  # it alone is free, so the lowest threshold of the same FPR does not replace it
     has_purchases = np.bincount(code[bought], minlength=slices) > 0
     same_slice = np.diff(owner) == 0
     keep = np.ones(len(owner), dtype=np.bool_)
@@ -137,14 +142,17 @@ def curves_of(clicks: ScoredClicks, *, slices: int) -> Curves:
         return np.bincount(code, weights=amount, minlength=slices).astype(np.float64)
 
     purchasing, robotic = weight * bought, weight * clicks.robotic[order]
+    purchases = total(purchasing)
+    one_purchase = purchases / np.maximum(total(bought.astype(np.float64)), 1.0)
+    in_expectation = np.where(threshold == NEVER, 0.0, margin * one_purchase[owner])
     return Curves(
         starts=starts,
         threshold=threshold,
         invalid=invalidated(weight),
-        wrong=invalidated(purchasing),
+        wrong=invalidated(purchasing) + in_expectation,
         covered=invalidated(robotic),
         clicks=total(weight),
-        purchases=total(purchasing),
+        purchases=purchases,
         robotic=total(robotic),
     )
 

@@ -11,16 +11,19 @@ import numpy as np
 from slidr.errors import CalibrationInexact, CalibrationInfeasible
 from slidr.metrics import Rate, rate
 from slidr.slices import Thresholds
-from training.calibration.curve import Curves, Flags, Floats, Ints, ScoredClicks, Scores, curves_of, knee
+from training.calibration.curve import NEVER, Curves, Flags, Floats, Ints, ScoredClicks, Scores, curves_of
 from training.calibration.exact import exact_form
 from training.calibration.paper import paper_form
 from training.calibration.parents import Level
 from training.calibration.problem import CAP_FACTOR, SLACK, Problem, Spending, pose
+from training.curves import kneed_knee
 
 Form = Literal["exact", "paper"]
 
 N_MIN: Final = 100
 """Purchasing clicks that a slice needs for a threshold of its own."""
+LEAST_SHARE: Final = 2.0
+"""Of which one is the margin. Below, slices cost more than they bring on later days (training/LOG.md)."""
 OWN: Final = "own"
 _MOST_RISES: Final = 100
 
@@ -68,11 +71,15 @@ class CalibrationSettings:
     form: Form = "exact"
     """Which form's thresholds are used; the other is reported beside it."""
     n_min: int = N_MIN
-    """Purchasing clicks below which a slice uses its parent's threshold, at least 1."""
+    """Purchasing clicks below which a slice uses its parent's threshold in any case, at least 1."""
+    least_share: float = LEAST_SHARE
+    """It also does where its part of the budget would be less than so many purchasing clicks."""
     min_coverage: float = 0.0
     """Least robotic coverage of every slice that has its own threshold, in [0, 1]."""
     min_coverage_by_slice: Mapping[str, float] = field(default_factory=dict)
     """The same for single slices."""
+    margin: float = 1.0
+    """Purchasing clicks that every threshold is charged beyond those it invalidates here: see `curves_of`."""
     cap_factor: float = CAP_FACTOR
     """No slice's own threshold has an FPR above so many times the budget."""
 
@@ -178,23 +185,29 @@ def _calibrated(rows: CalibrationRows, settings: CalibrationSettings) -> Calibra
             f'n_min must be at least 1 and form "exact" or "paper", came {settings.n_min}, {settings.form!r}'
         )
     lists = Spending(budget=settings.budget, purchases=rows.purchases, listed=rows.listed_purchases)
-    everything = curves_of(rows.scored(rows.levels[0]), slices=1)
+    everything = curves_of(rows.scored(rows.levels[0]), slices=1, margin=settings.margin)
     start = exact_form(pose(everything, lists))
     chosen = everything.threshold[start.vertex].astype(np.float64)  # by cell of the level
+    unseen = settings.margin / np.maximum(everything.purchases, 1.0)  # the margin, by purchasing click of the cell
     sources = [OWN]
     slices: _Slices | None = None
     for depth, level in enumerate(rows.levels[1:], start=1):
         is_last = depth == len(rows.levels) - 1
-        inherited = chosen[level.parent]
+        inherited, unseen = chosen[level.parent], unseen[level.parent]
         above = rows.levels[depth - 1].names
         sources = [above[p] if sources[p] == OWN else sources[p] for p in level.parent.tolist()]
         bought = np.bincount(level.code[rows.purchased], minlength=len(level.names))
-        own = bought >= settings.n_min
+        own = (bought >= settings.n_min) & (bought * settings.budget >= settings.least_share)
         chosen = inherited
         if not own.any():
             continue
-        slices = _solved(rows, level, own=own, inherited=inherited, lists=lists, settings=settings, floors=is_last)
-        chosen = inherited.copy()
+        given = ~own[level.code] & rows.purchased
+        charged = float((rows.scores[given] >= inherited.astype(np.float32)[level.code[given]]).sum())
+        charged += float((unseen * bought)[~own & (inherited < NEVER)].sum())
+        slices = _solved(
+            rows, level, own=own, spending=replace(lists, charged=charged), settings=settings, floors=is_last
+        )
+        chosen, unseen = inherited.copy(), np.where(own, settings.margin / np.maximum(bought, 1), unseen)
         chosen[own] = slices.threshold
         sources = [OWN if mine else source for mine, source in zip(own.tolist(), sources, strict=True)]
         if not is_last:
@@ -209,14 +222,13 @@ def _calibrated(rows: CalibrationRows, settings: CalibrationSettings) -> Calibra
     overall = overall_rates(rows, thresholds)
     source = dict(zip(level.names, sources, strict=True))
     _recheck(predicted, overall, lists=lists, source=source, settings=settings)
-    at = knee(everything)
+    measured = curves_of(rows.scored(rows.levels[0]), slices=1)
+    at = kneed_knee(measured)
     return Calibration(
         thresholds=thresholds,
         source=source,
         allowance=lists.allowance,
-        knee=Knee(
-            threshold=float(everything.threshold[at]), fpr=float(everything.fpr[at]), ivr=float(everything.ivr[at])
-        ),
+        knee=Knee(threshold=float(measured.threshold[at]), fpr=float(measured.fpr[at]), ivr=float(measured.ivr[at])),
         predicted=predicted,
         overall=overall,
         exact=slices.exact if slices else None,
@@ -240,18 +252,15 @@ def _solved(
     level: Level,
     *,
     own: Flags,
-    inherited: Floats,
-    lists: Spending,
+    spending: Spending,
     settings: CalibrationSettings,
     floors: bool,
 ) -> _Slices:
     names = [name for name, mine in zip(level.names, own.tolist(), strict=True) if mine]
-    given = ~own[level.code] & rows.purchased
-    charged = int((rows.scores[given] >= inherited.astype(np.float32)[level.code[given]]).sum())
     least = np.array([settings.min_coverage_by_slice.get(name, settings.min_coverage) for name in names])
     problem = pose(
-        curves_of(rows.scored(level, own), slices=len(names)),
-        Spending(budget=lists.budget, purchases=lists.purchases, listed=lists.listed, charged=charged),
+        curves_of(rows.scored(level, own), slices=len(names), margin=settings.margin),
+        spending,
         names=names,
         min_coverage=least if floors else 0.0,
         cap_factor=settings.cap_factor,

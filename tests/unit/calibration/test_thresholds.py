@@ -115,12 +115,13 @@ def test_a_slice_never_seen_uses_the_threshold_of_all_traffic() -> None:
     assert calibration.thresholds.of(["device=tv|logged_in=true"])[0] == np.float32(calibration.thresholds.default)
 
 
-def test_all_traffic_alone_gets_the_lowest_threshold_that_the_budget_pays_for() -> None:
+@pytest.mark.parametrize("margin", [0, 1])
+def test_all_traffic_alone_gets_the_lowest_threshold_that_the_budget_pays_for(margin: int) -> None:
     rows = any_rows()
     whole = replace(rows, levels=rows.levels[:1])
-    threshold = calibrate(whole, CalibrationSettings(budget=0.02)).thresholds.default
+    threshold = calibrate(whole, CalibrationSettings(budget=0.02, margin=margin)).thresholds.default
 
-    allowed = int(0.02 * rows.purchases)
+    allowed = int(0.02 * rows.purchases) - margin
     human = np.sort(rows.scores[rows.purchased])[::-1]
     affordable = [s for s in np.unique(rows.scores) if (human >= s).sum() <= allowed]
     assert np.float32(threshold) == min(affordable)
@@ -140,6 +141,29 @@ def test_purchases_that_a_list_names_are_charged(form: str) -> None:
         calibrate(rows, CalibrationSettings(budget=0.001, form=form))  # type: ignore[arg-type]
 
 
+def test_a_slice_whose_share_of_the_budget_is_too_small_uses_its_parent() -> None:
+    rows = any_rows()
+    bought = np.bincount(rows.levels[-1].code[rows.purchased], minlength=6)
+    budget = 0.01
+
+    calibration = calibrate(rows, CalibrationSettings(budget=budget, n_min=1))
+
+    for name, purchases in zip(rows.levels[-1].names, bought, strict=True):
+        assert (calibration.source[name] == OWN) == (purchases * budget >= 2.0)
+
+
+def test_thresholds_keep_the_budget_on_buyers_who_did_not_choose_them() -> None:
+    settings_ = CalibrationSettings(budget=0.02)
+    charged, uncharged = [], []
+    unseen = any_rows(60_000, seed=99)
+    for seed in range(12):
+        rows = any_rows(4_000, seed=seed)
+        charged.append(overall_rates(unseen, calibrate(rows, settings_).thresholds).fpr.value)
+        uncharged.append(overall_rates(unseen, calibrate(rows, replace(settings_, margin=0.0)).thresholds).fpr.value)
+
+    assert np.mean(charged) <= 1.1 * 0.02 < np.mean(uncharged)
+
+
 def test_a_floor_moves_the_budget_to_the_slice_that_needs_it() -> None:
     rows = any_rows(20_000)
     name = "device=mobile|logged_in=true"
@@ -148,7 +172,7 @@ def test_a_floor_moves_the_budget_to_the_slice_that_needs_it() -> None:
 
     assert calibrate(rows, floored).predicted[name].coverage.value >= free + 0.05
     with pytest.raises(CalibrationInfeasible) as failure:
-        calibrate(rows, CalibrationSettings(budget=0.001, min_coverage=0.9))
+        calibrate(rows, CalibrationSettings(budget=0.003, min_coverage=0.9))
     assert failure.value.slices
     enough = calibrate(rows, CalibrationSettings(budget=failure.value.least_budget + 1e-6, min_coverage=0.9))
     assert all(enough.predicted[s].coverage.value >= 0.9 for s in failure.value.slices)
