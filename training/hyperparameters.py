@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Final, Literal, Self, get_args
 
 from slidr.errors import SlidrError
+from slidr.slices import DEFAULT_COLUMNS, SliceMap
+from training.calibration.certificate import DELTA
+from training.calibration.problem import CAP_FACTOR
+from training.calibration.thresholds import N_MIN, Form
 from training.weights import MAX_WEIGHT, SCHEMES, Scheme
+
+Bound = Literal["upper", "point"]
+Calibrated = Literal["slices", "global"]
+
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "weighting": SCHEMES,
+    "fpr_bound": get_args(Bound),
+    "calibration": get_args(Calibrated),
+    "calibration_form": get_args(Form),
+}
+_LEAST: Final = 1e-6
+_RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "fpr_budget": (_LEAST, 1.0),
+    "delta": (_LEAST, 1.0),
+    "certify_share": (0.0, 1.0),
+    "min_coverage": (0.0, 1.0),
+    "cap_factor": (_LEAST, math.inf),
+    "min_slice_purchases": (1, math.inf),
+}
 
 
 class HyperparameterInvalid(SlidrError):
@@ -19,13 +43,30 @@ class Hyperparameters:
     """What may be chosen of a training run; all of it goes into the evidence."""
 
     fpr_budget: float = 0.01
-    """False-positive rate on purchasing clicks that the threshold may cost."""
-    fpr_bound: str = "upper"
-    """What must be within the budget on the calibration rows: "upper", the end of the 95% interval, or "point"."""
+    """False-positive rate on purchasing clicks that lists and thresholds may cost together."""
+    fpr_bound: Bound = "upper"
+    """What must be within the budget: "upper", the FPR of later buyers with confidence 1 - delta, or "point", its
+    expectation (training.release_thresholds.affordable)."""
+    calibration: Calibrated = "slices"
+    """"slices", a threshold each, or "global", one for all: the baseline."""
+    calibration_form: Form = "exact"
+    """"exact" or "paper": see training/calibration. Both are solved and reported."""
+    slice_columns: str = ",".join(DEFAULT_COLUMNS)
+    """Which columns cut the traffic, the most important first: a slice's parent lacks the last."""
+    min_slice_purchases: int = N_MIN
+    """A slice with fewer purchasing clicks uses its parent's threshold."""
+    min_coverage: float = 0.0
+    """Least robotic coverage of every slice with its own threshold."""
+    cap_factor: float = CAP_FACTOR
+    """No slice's own threshold has an FPR above so many times the budget."""
+    certify_share: float = 0.5
+    """Share of the people of the calibration rows who do not choose thresholds, but certify them."""
+    delta: float = DELTA
+    """The certificate may be wrong in this share of cases."""
     validation_share: float = 0.15
     """Rows in time order after the training rows that stop the training early."""
     calibration_share: float = 0.3
-    """The latest rows: they choose the threshold and train nothing."""
+    """The latest rows: they choose and certify thresholds and train nothing."""
     epochs: int = 14
     """The learning rate falls to zero over them (cosine, after a short warm-up)."""
     patience: int = 6
@@ -46,8 +87,21 @@ class Hyperparameters:
     """Of the code, for the evidence."""
 
     def __post_init__(self) -> None:
-        if self.weighting not in SCHEMES:
-            raise HyperparameterInvalid(f"weighting must be one of {SCHEMES}, came {self.weighting!r}.")
+        for name, choices in _CHOICES.items():
+            if (came := getattr(self, name)) not in choices:
+                raise HyperparameterInvalid(f"{name} must be one of {choices}, came {came!r}.")
+        for name, (low, high) in _RANGES.items():
+            if not low <= (value := getattr(self, name)) < high:
+                raise HyperparameterInvalid(f"{name} must be in [{low:g}, {high:g}), came {value:g}.")
+
+    @property
+    def slices(self) -> SliceMap:
+        """The slice map that `slice_columns` names.
+
+        Raises:
+            ReleaseInvalid: a column that clicks do not have.
+        """
+        return SliceMap(columns=tuple(self.slice_columns.split(",")))
 
     @classmethod
     def from_strings(cls, strings: Mapping[str, str]) -> Self:

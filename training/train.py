@@ -1,4 +1,4 @@
-"""Train a release: read the rows, split them by time, fit the network, choose the threshold, write the bundle.
+"""Train a release: read the rows, split them by time, fit the network, choose thresholds, write the bundle.
 
     python -m training.train --data build/dataset --model build/model
 
@@ -19,22 +19,24 @@ from typing import Final
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from slidr.features import SPEC_HASH
 from slidr.givt import packaged_crawlers
-from slidr.metrics import Rate, rate
+from slidr.metrics import rate
 from slidr.release import Release
-from slidr.slices import SliceMap, Thresholds
 from training.artifact import weights_sha256, write_manifest, write_release
-from training.calibrate import global_threshold, mean_ivr
+from training.calibrate import mean_ivr
+from training.calibration.parents import slice_names
 from training.dataset import feature_matrix, read_dataset
 from training.expected_ivr import expected_ivr
 from training.hyperparameters import Hyperparameters
 from training.labels import LabelRule, UnusableTrainingData
 from training.mlp_weights import Floats, MlpWeights, save_weights, standardisation
 from training.model import Mlp
+from training.release_thresholds import choose_thresholds, told, told_rate
 from training.scoring import open_scorer
 from training.weights import effective_sample_size, weights_of_rows
 
@@ -55,6 +57,12 @@ class Split:
     later: pl.DataFrame
     """Validation and calibration, crawlers included: what the expected IVR is measured on."""
 
+    @property
+    def calibrates(self) -> NDArray[np.bool_]:
+        """Which of the later rows calibrate, crawlers of that time included, shape (later rows,)."""
+        first = self.later["click_id"].index_of(self.calibration["click_id"][0])
+        return np.arange(len(self.later)) >= (first or 0)
+
 
 def main(channels: Mapping[str, Path], model_dir: Path, hyperparameters: Mapping[str, str]) -> str:
     """Train on the rows of the channel "training" and write a model directory; returns the release's id.
@@ -67,6 +75,8 @@ def main(channels: Mapping[str, Path], model_dir: Path, hyperparameters: Mapping
     Raises:
         HyperparameterInvalid: see Hyperparameters.
         UnusableTrainingData: no channel, no rows of one label, no purchasing click to calibrate on.
+        CalibrationInfeasible: lists or coverage floors cost more than the false-positive budget.
+        CalibrationInexact: the paper form was asked for and its solver did not reach an optimum.
         FeatureMismatch: the rows were built with another feature spec.
     """
     chosen = Hyperparameters.from_strings(hyperparameters)
@@ -83,39 +93,36 @@ def main(channels: Mapping[str, Path], model_dir: Path, hyperparameters: Mapping
     weights = fit(split, row_weights, chosen)
 
     # Thresholds are chosen on the scores that serving will give, to the bit: by the same scorer.
-    scorer = open_scorer(weights, "cpu")
-    threshold = global_threshold(
-        scorer.score(feature_matrix(split.calibration)),
-        split.calibration["purchased"].to_numpy(),
-        fpr_budget=chosen.fpr_budget,
-        bound=chosen.fpr_bound,
-    )
-    invalid = scorer.score(feature_matrix(split.later)) >= np.float32(threshold.threshold)
+    scores = open_scorer(weights, "cpu").score(feature_matrix(split.later))
+    newest = split.calibrates
+    chosen_thresholds = choose_thresholds(split.later.filter(newest), scores[newest], chosen)
+    thresholds = chosen_thresholds.thresholds
+    invalid = scores >= thresholds.of(slice_names(split.later, chosen.slices.columns).to_list())
     invalid |= (split.later["rule"] == LabelRule.GIVT.value).to_numpy()
     crawlers = packaged_crawlers()
     payload = save_weights(weights)
     release = Release(
         weights_sha256=weights_sha256(payload),
         feature_spec=SPEC_HASH,
-        slices=SliceMap(),
-        thresholds=Thresholds(default=threshold.threshold),
+        slices=chosen.slices,
+        thresholds=thresholds,
         lists={LISTS: crawlers.sha256},
         expected_ivr=expected_ivr(invalid, split.later["hour_of_week"].to_numpy()),
     )
     evidence = {
         **_provenance(rows, split, chosen),
         "effective_sample_size": effective_sample_size(row_weights),
-        "threshold_rule": f"lowest threshold whose FPR on calibration rows ({chosen.fpr_bound}) is within fpr_budget",
-        "calibration_fpr": _rate(threshold.fpr),
-        "enough_purchases": threshold.enough,
-        "later_ivr": _rate(rate(invalid)),
+        "calibration": told(chosen_thresholds),
+        "calibration_fpr": told_rate(chosen_thresholds.overall.fpr),
+        "later_ivr": told_rate(rate(invalid)),
     }
     release_id = write_release(model_dir, release=release, weights=payload, evidence=evidence)
     write_manifest(model_dir, champion=release_id)
-    fpr, (low, high) = threshold.fpr, threshold.fpr.interval
+    fpr = chosen_thresholds.overall.fpr
     log.info(
-        "release %s written: threshold %.4f, FPR %.2f%% [%.2f%%, %.2f%%] on %d purchasing clicks",
-        *(release_id, threshold.threshold, 100 * fpr.value, 100 * low, 100 * high, fpr.total),
+        "release %s written: %d slices, FPR %.2f%% [%.2f%%, %.2f%%] on %d purchasing clicks that chose nothing, %s",
+        *(release_id, len(thresholds.by_slice), 100 * fpr.value, *(100 * end for end in fpr.interval), fpr.total),
+        chosen_thresholds.certificate.says,
     )
     return release_id
 
@@ -231,15 +238,6 @@ def _provenance(rows: pl.DataFrame, split: Split, chosen: Hyperparameters) -> di
         "windows": {name: part[[0, -1]].select(at).to_series().to_list() for name, part in parts.items()},
         "label_rules": dict(rows["rule"].cast(pl.String).value_counts(sort=True).iter_rows()),
         "crawler_list": packaged_crawlers().version,
-    }
-
-
-def _rate(measured: Rate) -> dict[str, object]:
-    return {
-        "value": measured.value,
-        "count": measured.count,
-        "total": measured.total,
-        "wilson_95": list(measured.interval),
     }
 
 

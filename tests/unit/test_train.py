@@ -5,14 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 
+from slidr.errors import CalibrationInfeasible
 from slidr.features import SPEC_HASH
 from slidr.givt import packaged_crawlers
 from training import train
 from training.artifact import LoadedRelease, load_releases
+from training.calibration.folds import certifies, person_of
 from training.dataset import build_dataset, feature_matrix, write_dataset
 from training.evaluate import champion_of, evaluate, later_days, table
 from training.hyperparameters import HyperparameterInvalid, Hyperparameters
@@ -20,6 +21,7 @@ from training.labels import LabelRule, UnusableTrainingData
 from training.scoring import open_scorer
 from training.simulator import Traffic
 from training.simulator.log import simulated_log
+from training.slice_names import slice_names
 from training.train import split_by_time
 
 MONDAY = dt.datetime(2026, 11, 2, tzinfo=dt.UTC)
@@ -73,19 +75,44 @@ def test_the_release_names_its_features_lists_and_threshold(champion: LoadedRele
     assert release.feature_spec == SPEC_HASH
     assert release.lists == {"crawlers": packaged_crawlers().sha256}
     assert 0 < release.thresholds.default <= 1
-    assert not release.thresholds.by_slice
+    assert set(release.thresholds.by_slice) >= {"device=mobile|logged_in=true", "device=desktop|logged_in=false"}
     assert all(0 < rate < 1 for rate in release.expected_ivr)
 
 
-def test_the_stated_fpr_holds_on_the_calibration_rows(
+def test_the_stated_fpr_is_that_of_people_who_chose_no_threshold(
     champion: LoadedRelease, rows: pl.DataFrame, model_dir: Path
 ) -> None:
-    calibration = split_by_time(rows, Hyperparameters()).calibration
-    scores = open_scorer(champion.weights, "cpu").score(feature_matrix(calibration))
-    wrong = int((scores[calibration["purchased"].to_numpy()] >= np.float32(champion.release.thresholds.default)).sum())
+    split = split_by_time(rows, Hyperparameters())
+    later = split.later.filter(split.calibrates)
+    kept_back = later.filter(certifies(person_of(later), share=0.5))
+    scores = open_scorer(champion.weights, "cpu").score(feature_matrix(kept_back))
+    thresholds = champion.release.thresholds.of(slice_names(kept_back).to_list())
+    invalid = (scores >= thresholds) | (kept_back["rule"] == LabelRule.GIVT.value).to_numpy()
+    bought = kept_back["purchased"].to_numpy()
+
     stated = evidence_of(model_dir)["calibration_fpr"]
-    assert (wrong, int(calibration["purchased"].sum())) == (stated["count"], stated["total"])
-    assert stated["wilson_95"][1] <= 0.05
+    assert (int(invalid[bought].sum()), int(bought.sum())) == (stated["count"], stated["total"])
+
+
+def test_the_evidence_says_of_every_slice_what_to_expect(champion: LoadedRelease, model_dir: Path) -> None:
+    told = evidence_of(model_dir)["calibration"]
+    assert set(told["slices"]) == set(champion.release.thresholds.by_slice)
+    for name, entry in told["slices"].items():
+        assert entry["threshold"] == champion.release.thresholds.by_slice[name]
+        assert entry["threshold_of"] in {"own", "", name.partition("|")[0]}
+        assert entry["chosen_on"]["fpr"]["total"] == entry["purchases"]
+    wrong = sum(entry["chosen_on"]["fpr"]["count"] for entry in told["slices"].values())
+    assert wrong <= told["allowance"]
+    assert told["certificate"]["needs"] == 59
+    assert 0.0 < told["certificate"]["bound"] <= 1.0
+    assert told["forms"]["exact"] is None or told["forms"]["paper"]["solver"] == "clarabel"
+
+
+def test_one_threshold_for_all_traffic_stays_a_choice(channel: Path, tmp_path: Path) -> None:
+    train.main({"training": channel}, tmp_path, QUICK | {"epochs": "1", "calibration": "global"})
+    thresholds, told = champion_of(tmp_path).release.thresholds, evidence_of(tmp_path)["calibration"]
+    assert thresholds.by_slice == {}
+    assert {entry["threshold"] for entry in told["slices"].values()} == {thresholds.default}
 
 
 def test_the_evidence_tells_where_the_release_came_from(model_dir: Path, rows: pl.DataFrame) -> None:
@@ -131,6 +158,13 @@ def test_refuses_rows_without_a_later_purchase(rows: pl.DataFrame, tmp_path: Pat
         train.main({"training": tmp_path / "data"}, tmp_path / "model", QUICK)
 
 
+def test_lists_that_cost_more_than_the_budget_are_an_error(rows: pl.DataFrame, tmp_path: Path) -> None:
+    buying_crawlers = pl.when(pl.col("rule") == LabelRule.GIVT.value).then(True).otherwise(pl.col("purchased"))
+    write_dataset(rows.with_columns(purchased=buying_crawlers), tmp_path / "data" / "part.parquet")
+    with pytest.raises(CalibrationInfeasible, match=r"an overall FPR budget of at least .* is required"):
+        train.main({"training": tmp_path / "data"}, tmp_path / "model", QUICK | {"epochs": "1"})
+
+
 def test_refuses_too_few_rows(rows: pl.DataFrame) -> None:
     with pytest.raises(UnusableTrainingData, match="mature rows"):
         split_by_time(rows[:2], Hyperparameters())
@@ -141,7 +175,13 @@ def test_refuses_a_job_without_its_channel(tmp_path: Path) -> None:
         train.main({"other": tmp_path}, tmp_path, {})
 
 
-@pytest.mark.parametrize(("name", "text"), [("epoch", "3"), ("epochs", "three"), ("shuffle_labels", "yes")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("epoch", "3"), ("epochs", "three"), ("shuffle_labels", "yes"), ("calibration", "slice"),
+        ("calibration_form", "best"), ("fpr_bound", "lower"), ("fpr_budget", "0"), ("certify_share", "1"),
+    ],
+)  # fmt: skip
 def test_refuses_a_hyperparameter_it_cannot_read(name: str, text: str) -> None:
     with pytest.raises(HyperparameterInvalid, match=name):
         Hyperparameters.from_strings({name: text})
