@@ -103,6 +103,7 @@ def judged_clicks(
     scores: Scores,
     *,
     groups: Mapping[str, Flags] | None = None,
+    person: pl.Series | None = None,
     k: int = ROBOTIC_SESSION_CLICKS,
 ) -> JudgedClicks:
     """The rows of a dataset with their scores, but for what lists name and what is too young for its label.
@@ -111,9 +112,10 @@ def judged_clicks(
         rows: training.dataset.build_dataset of later days.
         scores: of the rows, float32, shape (rows,).
         groups: further parts of the rows by name, such as ROBOTS or the families of a simulation, shape (rows,).
+        person: whose click each row is, shape (rows,); by default its user's, else its session's, else nobody else's.
         k: see slidr.metrics.robotic_coverage.
     """
-    mature = ~rows["rule"].cast(pl.String).is_in([LabelRule.GIVT.value, LabelRule.IMMATURE.value]).to_numpy()
+    whose = person_of(rows) if person is None else person
     named = {
         ALL: np.ones(len(rows), dtype=np.bool_),
         ROBOTIC: (rows["session_clicks_1h"] > k).to_numpy(),
@@ -122,9 +124,15 @@ def judged_clicks(
     return JudgedClicks(
         scores=scores,
         purchased=rows["purchased"].to_numpy(),
-        person=(person_of(rows).rank("dense").cast(pl.Int64) - 1).to_numpy(),
+        person=(whose.rank("dense").cast(pl.Int64) - 1).to_numpy(),
         groups=named,
-    ).within(mature)
+    ).within(in_curves(rows))
+
+
+def in_curves(rows: pl.DataFrame) -> Flags:
+    """Which rows of a dataset are mature and named by no list, shape (rows,)."""
+    left_out = [LabelRule.GIVT.value, LabelRule.IMMATURE.value]
+    return ~rows["rule"].cast(pl.String).is_in(left_out).to_numpy()
 
 
 def vertices_at(curves: Curves, fpr: float) -> Ints:
