@@ -64,6 +64,8 @@ class ProcessingPlan:
     instance_type: str
     kms_key: str | None = None
     """As of a JobPlan."""
+    options: tuple[str, ...] = ()
+    """Of the step."""
 
 
 MANIFEST: Final = ".manifest"
@@ -180,7 +182,9 @@ def run_processing(
         job: Any = ProcessingJob.create(
             processing_job_name=plan.name,
             role_arn=plan.role_arn,
-            app_specification=AppSpecification(image_uri=plan.image, container_arguments=["process", plan.step]),
+            app_specification=AppSpecification(
+                image_uri=plan.image, container_arguments=["process", plan.step, *plan.options]
+            ),
             processing_inputs=inputs,
             processing_output_config=ProcessingOutputConfig(outputs=[output], kms_key_id=plan.kms_key),
             processing_resources=ProcessingResources(

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from local.release_bucket import publish_release
 from local.sagemaker_sdk import MANIFEST, JobPlan, ProcessingPlan, run_processing, run_training
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 LOCAL_INSTANCE: Final = "ml.c7i.large"
 """Named in the job's record only: on this machine a job is a process."""
+Features = Literal["recomputed", "logged", "auto"]
+FEATURES: Final = "recomputed"
+"""Where `lake_dataset` takes features from by default. Those that serving logged know no restart of the counters, and a
+model of them costs more people on the day after one (training/LOG.md)."""
 
 
 class DatasetUnusable(SlidrError):
@@ -97,7 +101,13 @@ def given_dataset(session: Session, dataset: str, *, run: str) -> DatasetFacts:
 
 
 def lake_dataset(
-    session: Session, *, run: str, first: dt.date | None, last: dt.date | None, instance_type: str
+    session: Session,
+    *,
+    run: str,
+    first: dt.date | None,
+    last: dt.date | None,
+    instance_type: str,
+    features: Features = FEATURES,
 ) -> DatasetFacts:
     """The dataset of what the lake holds, built in a SageMaker processing job.
 
@@ -107,6 +117,8 @@ def lake_dataset(
         first: the first UTC day whose clicks are taken; None: all that there are.
         last: the last one.
         instance_type: of the job.
+        features: "recomputed" from the clicks, "logged" by serving, or "auto": logged where nearly all clicks have
+            them.
 
     Raises:
         DatasetUnusable: the lake holds no clicks of these days.
@@ -116,10 +128,10 @@ def lake_dataset(
     outputs = session.outputs
     inputs: dict[str, str] = {}
     # Orders come until a day after the click, and the older ones say who buys a lot.
-    for table, earliest, latest in (
-        ("clicks", first, last),
-        ("purchases", None, last + dt.timedelta(days=1) if last else None),
-    ):
+    tables = [("clicks", first, last), ("purchases", None, last + dt.timedelta(days=1) if last else None)]
+    if features != "recomputed":
+        tables.append(("verdicts", first, last))
+    for table, earliest, latest in tables:
         keys = _lake_keys(session, table, earliest, latest)
         if not keys:
             continue
@@ -145,6 +157,7 @@ def lake_dataset(
         output_uri=uri,
         instance_type=instance_type,
         kms_key=outputs.lake_key,
+        options=("--features", features),
     )
     run_processing(session, plan)
     return DatasetFacts(uri=uri, clicks=None, purchasing=None)

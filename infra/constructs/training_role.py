@@ -12,8 +12,8 @@ from infra.constructs.sagemaker_role import SageMakerRole
 
 TRAINING: Final = "training/"
 """Prefix of the lake with the datasets that jobs read and the models that they write."""
-RECORDS: Final = ("clicks/", "purchases/")
-"""Prefixes of the lake that datasets are built from, pseudonymised."""
+RECORDS: Final = ("clicks/", "purchases/", "verdicts/")
+"""Prefixes of the lake that datasets are built from, pseudonymised; verdicts hold the features that serving saw."""
 
 
 class TrainingRole(SageMakerRole):

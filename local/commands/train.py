@@ -13,8 +13,10 @@ from local.console import Steps, console, facts, percent
 from local.session import Session
 from local.simulated_days import TRAINING_DAYS
 from local.training_run import (
+    FEATURES,
     LOCAL_INSTANCE,
     DatasetFacts,
+    Features,
     TrainedRelease,
     given_dataset,
     lake_dataset,
@@ -40,6 +42,13 @@ def train(
         dt.datetime | None,
         typer.Option("--to", formats=["%Y-%m-%d"], help="With --from-lake: the last UTC day to take."),
     ] = None,
+    features: Annotated[
+        Features,
+        typer.Option(
+            help="With --from-lake: count features again from the clicks, take those that serving logged, or the "
+            "logged ones where nearly all clicks have them."
+        ),
+    ] = FEATURES,
     simulate_days: Annotated[int, typer.Option(min=1, help="Train on so many simulated days.")] = TRAINING_DAYS,
     seed: Seed = 7,
     clicks_per_day: ClicksPerDay = 20_000,
@@ -80,7 +89,7 @@ def train(
     with steps.step(f"build the dataset{how}") as step:
         if from_lake:
             days = {"first": first.date() if first else None, "last": last.date() if last else None}
-            built = lake_dataset(session, run=run, instance_type=instance, **days)
+            built = lake_dataset(session, run=run, instance_type=instance, features=features, **days)
         elif dataset is None:
             from local.sources.simulated import FIRST_DAY  # noqa: PLC0415
             from training.simulator import Traffic  # noqa: PLC0415
