@@ -65,9 +65,9 @@ def _about_purchases(result: Backtest) -> Iterator[Caution]:
         yield Caution("Few purchases", text, grave=True)
     if not result.enough_purchases:
         text = (
-            f"Thresholds were chosen on {result.overall.chosen_on:,} purchasing clicks: too few for the FPR to be within "
-            f"{budget:.2%} with 95% confidence. So their share itself is, rounded down to whole clicks, and chance has "
-            "its way with it later."
+            f"Thresholds were chosen on {result.overall.chosen_on:,} purchasing clicks: too few for the FPR to be "
+            f"within {budget:.2%} with 95% confidence. So their share itself is, rounded down to whole clicks, and "
+            "chance has its way with it later."
         )
         yield Caution("Thresholds by little evidence", text)
     listed = result.listed_purchasing
