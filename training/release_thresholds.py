@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -63,9 +63,9 @@ def choose_thresholds(rows: pl.DataFrame, scores: Scores, chosen: Hyperparameter
         CalibrationInfeasible: lists or coverage floors cost more than the budget.
         CalibrationInexact: the paper form was asked for and its solver did not reach an optimum.
     """
-    person = person_of(rows)
+    person, columns = person_of(rows), chosen.slices.columns
     certifying = certifies(person, share=chosen.certify_share)
-    choosing = _calibration_rows(rows, scores, ~certifying, chosen)
+    choosing = calibration_rows(rows, scores, ~certifying, columns)
     if not choosing.purchases:
         raise UnusableTrainingData(
             "purchasing clicks are required to bound the false-positive rate, came none among "
@@ -82,9 +82,9 @@ def choose_thresholds(rows: pl.DataFrame, scores: Scores, chosen: Hyperparameter
             cap_factor=chosen.cap_factor * chosen.fpr_budget / budget,
         ),
     )
-    held_back = _calibration_rows(rows, scores, certifying, chosen)
+    held_back = calibration_rows(rows, scores, certifying, columns)
     bought = certifying & rows["purchased"].to_numpy()
-    wrong = _listed(rows) | (scores >= calibration.thresholds.of(_slices(rows, chosen)))
+    wrong = _listed(rows) | (scores >= calibration.thresholds.of(slice_names(rows, columns).to_list()))
     certificate = certify(
         wrong[bought],
         buyer=person.filter(pl.Series(bought)).to_list(),
@@ -99,6 +99,28 @@ def choose_thresholds(rows: pl.DataFrame, scores: Scores, chosen: Hyperparameter
         predicted=rates_by_slice(held_back, calibration.thresholds),
         overall=overall_rates(held_back, calibration.thresholds),
         chosen_on=rates_by_slice(choosing, calibration.thresholds),
+    )
+
+
+def calibration_rows(rows: pl.DataFrame, scores: Scores, within: Flags, columns: Sequence[str]) -> CalibrationRows:
+    """The rows of a fold: those that no list names, and how many one does.
+
+    Args:
+        rows: as for `choose_thresholds`.
+        scores: of the rows.
+        within: which of the rows are in the fold, shape (rows,).
+        columns: of the slice map.
+    """
+    listed = _listed(rows)
+    ours = within & ~listed
+    kept = rows.filter(ours)
+    return CalibrationRows(
+        levels=levels_of(kept, columns),
+        scores=scores[ours],
+        purchased=kept["purchased"].to_numpy(),
+        robotic=(kept["session_clicks_1h"] > ROBOTIC_SESSION_CLICKS).to_numpy(),
+        listed_clicks=int((within & listed).sum()),
+        listed_purchases=int((within & listed & rows["purchased"].to_numpy()).sum()),
     )
 
 
@@ -175,24 +197,5 @@ def _told_rates(rates: SliceRates) -> dict[str, object]:
     return {name: told_rate(getattr(rates, name)) for name in ("ivr", "fpr", "coverage")}
 
 
-def _calibration_rows(rows: pl.DataFrame, scores: Scores, within: Flags, chosen: Hyperparameters) -> CalibrationRows:
-    """The rows of a fold: those that no list names, and how many one does."""
-    listed = _listed(rows)
-    ours = within & ~listed
-    kept = rows.filter(ours)
-    return CalibrationRows(
-        levels=levels_of(kept, chosen.slices.columns),
-        scores=scores[ours],
-        purchased=kept["purchased"].to_numpy(),
-        robotic=(kept["session_clicks_1h"] > ROBOTIC_SESSION_CLICKS).to_numpy(),
-        listed_clicks=int((within & listed).sum()),
-        listed_purchases=int((within & listed & rows["purchased"].to_numpy()).sum()),
-    )
-
-
 def _listed(rows: pl.DataFrame) -> Flags:
     return (rows["rule"] == LabelRule.GIVT.value).to_numpy()
-
-
-def _slices(rows: pl.DataFrame, chosen: Hyperparameters) -> list[str]:
-    return slice_names(rows, chosen.slices.columns).to_list()

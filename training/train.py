@@ -89,7 +89,7 @@ def main(channels: Mapping[str, Path], model_dir: Path, hyperparameters: Mapping
     if chosen.shuffle_labels:
         split = with_shuffled_labels(split, seed=chosen.seed)
 
-    row_weights = _weights(split.train, chosen)
+    row_weights = sample_weights(split.train, chosen)
     weights = fit(split, row_weights, chosen)
 
     # Thresholds are chosen on the scores that serving will give, to the bit: by the same scorer.
@@ -222,7 +222,7 @@ def fit(split: Split, weights: Floats, chosen: Hyperparameters) -> MlpWeights:
     return best
 
 
-def _weights(rows: pl.DataFrame, chosen: Hyperparameters) -> Floats:
+def sample_weights(rows: pl.DataFrame, chosen: Hyperparameters) -> Floats:
     """Weights that balance these rows over local hour, weekday, logged-in status and label; mean 1."""
     columns = (rows[name].to_numpy() for name in ("hour_of_week", "logged_in", "label"))
     return weights_of_rows(*columns, scheme=chosen.weighting, cap=chosen.max_weight).astype(np.float32)
