@@ -54,7 +54,9 @@ class TrainedRelease:
     threshold: float
     by_slice: Mapping[str, float]
     fpr: Rate
-    """On the calibration rows, that are later than all training rows."""
+    """On calibration rows, later than all training rows, of people who chose no threshold."""
+    certificate: str
+    """Whether that FPR is certified to be within the budget, or what is missing."""
     fpr_budget: float
     evidence: Mapping[str, Any]
 
@@ -259,6 +261,7 @@ def _published(session: Session, model_dir: Path) -> TrainedRelease:
         threshold=release.thresholds.default,
         by_slice=release.thresholds.by_slice,
         fpr=Rate(count=measured["count"], total=measured["total"]),
+        certificate=evidence["calibration"]["certificate"]["says"],
         fpr_budget=evidence["hyperparameters"]["fpr_budget"],
         evidence=evidence,
     )

@@ -124,10 +124,11 @@ def show_release(trained: TrainedRelease) -> None:
     rows = [
         ("release", trained.id + (" (published before: same decision content)" if trained.published_before else "")),
         ("FPR on purchases", f"{percent(trained.fpr)}, budget {trained.fpr_budget:.2%}"),
+        ("certificate", trained.certificate),
         ("threshold", f"{trained.threshold:.4f}"),
     ]
     rows += [(f"  {name}", f"{value:.4f}") for name, value in sorted(trained.by_slice.items())]
-    rows.append(("measured on", "rows later than all training rows"))
+    rows.append(("measured on", "rows later than all training rows, of people who chose no threshold"))
     console.print(facts("Release", rows))
 
 
