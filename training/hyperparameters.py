@@ -59,7 +59,7 @@ class Hyperparameters:
     """Least robotic coverage of every slice with its own threshold."""
     cap_factor: float = CAP_FACTOR
     """No slice's own threshold has an FPR above so many times the budget."""
-    certify_share: float = 0.5
+    certify_share: float = 0.3
     """Share of the people of the calibration rows who do not choose thresholds, but certify them."""
     delta: float = DELTA
     """The certificate may be wrong in this share of cases."""

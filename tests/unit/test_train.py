@@ -84,7 +84,7 @@ def test_the_stated_fpr_is_that_of_people_who_chose_no_threshold(
 ) -> None:
     split = split_by_time(rows, Hyperparameters())
     later = split.later.filter(split.calibrates)
-    kept_back = later.filter(certifies(person_of(later), share=0.5))
+    kept_back = later.filter(certifies(person_of(later), share=Hyperparameters().certify_share))
     scores = open_scorer(champion.weights, "cpu").score(feature_matrix(kept_back))
     thresholds = champion.release.thresholds.of(slice_names(kept_back).to_list())
     invalid = (scores >= thresholds) | (kept_back["rule"] == LabelRule.GIVT.value).to_numpy()
