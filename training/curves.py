@@ -24,7 +24,15 @@ from training.calibration.curve import Curves, Flags, Floats, Ints, ScoredClicks
 from training.calibration.exact import mark_envelopes
 from training.calibration.folds import person_of
 from training.calibration.problem import SLACK
-from training.intervals import REPLICATES, SEED, by_person, copies, percentile_interval, shares_by_replicate
+from training.intervals import (
+    REPLICATES,
+    SEED,
+    by_person,
+    copies,
+    exact_interval,
+    percentile_interval,
+    shares_by_replicate,
+)
 from training.labels import LabelRule, UnusableTrainingData
 
 ALL: Final = "all"
@@ -268,9 +276,14 @@ def shares(
     """
 
     def share(within: Flags) -> Share:
-        drawn = shares_by_replicate(invalid, within, clicks.person, replicates=replicates, seed=seed)
-        low, high = percentile_interval(drawn)
-        return Share(rate=rate(invalid, within), low=float(low), high=float(high))
+        measured = rate(invalid, within)
+        if measured.count in (0, measured.total):  # every replicate says the same: so many people, all or none
+            people = len(np.unique(clicks.person[within]))
+            low, high = exact_interval(Rate(count=people if measured.count else 0, total=people))
+        else:
+            drawn = shares_by_replicate(invalid, within, clicks.person, replicates=replicates, seed=seed)
+            low, high = map(float, percentile_interval(drawn))
+        return Share(rate=measured, low=low, high=high)
 
     return share(clicks.purchased), {name: share(flags) for name, flags in clicks.groups.items()}
 

@@ -56,7 +56,7 @@ def cautions_of(result: Backtest, *, rejected: int = 0) -> tuple[Caution, ...]:
 
 
 def _about_purchases(result: Backtest) -> Iterator[Caution]:
-    bought, budget = result.overall.realised.fpr.rate.total, result.settings.fpr_budget
+    bought, budget = result.overall.realised.fpr.rate.total, result.settings.hyperparameters.fpr_budget
     if bought < FEW_PURCHASES:
         text = (
             f"The later days have {bought:,} purchasing clicks, so one false positive is {1 / bought:.1%} of FPR. "
@@ -65,11 +65,11 @@ def _about_purchases(result: Backtest) -> Iterator[Caution]:
         yield Caution("Few purchases", text, grave=True)
     if not result.enough_purchases:
         text = (
-            f"Thresholds were chosen on {result.overall.chosen_on:,} purchasing clicks: too few for the FPR to be "
-            f"within {budget:.2%} with 95% confidence. So their share itself is, rounded down to whole clicks, and "
-            "chance has its way with it later."
+            f"They were chosen on {result.overall.chosen_on:,} purchasing clicks: too few for the FPR to be within "
+            f"{budget:.2%} with confidence, so no threshold lies below the highest score of a buyer. Take more days, "
+            "or a larger --fpr-budget."
         )
-        yield Caution("Thresholds by little evidence", text)
+        yield Caution("Thresholds at their strictest", text, grave=True)
     listed = result.listed_purchasing
     if listed.count:
         text = (
@@ -80,7 +80,7 @@ def _about_purchases(result: Backtest) -> Iterator[Caution]:
 
 
 def _about_certainty(result: Backtest) -> Iterator[Caution]:
-    fpr, budget = result.overall.realised.fpr, result.settings.fpr_budget
+    fpr, budget = result.overall.realised.fpr, result.settings.hyperparameters.fpr_budget
     low, high = exact_interval(fpr.rate)
     low, high = min(low, fpr.low), max(high, fpr.high)
     if low > budget:
@@ -94,8 +94,8 @@ def _about_certainty(result: Backtest) -> Iterator[Caution]:
         yield Caution("Wide interval", text, grave=high > 3 * budget)
     if not result.certificate.certified:
         text = (
-            f"At 95%, on later buyers who chose no threshold: {result.certificate.says} (buyers). More days, or a "
-            "larger budget, would do."
+            f"On buyers of the days that chose thresholds, held back to certify them at 95%: {result.certificate.says} "
+            "(buyers). More days, or a larger budget, would do."
         )
         yield Caution("Budget not certified", text)
 
@@ -131,8 +131,8 @@ def _about_change(result: Backtest) -> Iterator[Caution]:
     expected, came = result.overall.predicted, result.overall.realised.ivr
     if expected is not None and not came.low / 1.5 <= expected.ivr.value <= came.high * 1.5:
         text = (
-            f"The days that chose thresholds had {expected.ivr.value:.1%} of their clicks invalid, the later ones "
-            f"{came.rate.value:.1%} ({came.low:.1%} to {came.high:.1%})."
+            f"Of the days that chose thresholds, {expected.ivr.value:.1%} of the clicks of people held back were "
+            f"invalid; of the later ones {came.rate.value:.1%} ({came.low:.1%} to {came.high:.1%})."
         )
         yield Caution("Other than predicted", text)
 
@@ -142,8 +142,8 @@ def _about_slices(result: Backtest) -> Iterator[Caution]:
     borrowing = sum(one.source != OWN for one in slices)
     if borrowing and len(slices) > 1:
         text = (
-            f"{borrowing} of {len(slices)} slices have fewer than {result.settings.n_min} purchasing clicks to choose "
-            "on and use a wider slice's threshold, whose people may be unlike theirs."
+            f"{borrowing} of {len(slices)} slices have too few purchasing clicks to choose on and use a wider slice's "
+            "threshold, whose people may be unlike theirs."
         )
         yield Caution("Slices without a threshold of their own", text)
     one_class = [one for one in slices if not _ONE_CLASS <= one.human_share <= 1 - _ONE_CLASS]

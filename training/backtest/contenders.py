@@ -53,7 +53,7 @@ def contenders_of(
         settings: which baselines, how many replicates.
         stage: told of each fit.
     """
-    clicks, rates = later.judged, stated_rates(settings.fpr_budget)
+    clicks, rates = later.judged, stated_rates(settings.hyperparameters.fpr_budget)
     network, grid = _judged(clicks, rates, settings)
     found = [
         Contender(name=SLICES, backend="", curve=None, at=None, by_slice=_sliced(later, rates, settings)),
@@ -94,15 +94,16 @@ def _difference(network: AtFpr, other: AtFpr, rates: Sequence[float]) -> dict[fl
 
 
 def _sliced(later: Later, rates: Sequence[float], settings: BacktestSettings) -> dict[float, Rate]:
-    """IVR at each rate with the best thresholds by slice; a rate that cannot be kept is left out."""
+    """IVR at each rate with the best thresholds by slice, no margin kept: they are not for other rows."""
     rows = later.rows.filter(later.mature)
     clicks = CalibrationRows(
-        levels=levels_of(rows, settings.slice_columns),
+        levels=levels_of(rows, settings.hyperparameters.slices.columns),
         scores=later.scores[later.mature],
         purchased=rows["purchased"].to_numpy(),
         robotic=np.zeros(len(rows), dtype=np.bool_),
     )
+    n_min = settings.hyperparameters.min_slice_purchases
     return {
-        stated: calibrate(clicks, CalibrationSettings(budget=stated, n_min=settings.n_min)).overall.ivr
+        stated: calibrate(clicks, CalibrationSettings(budget=stated, n_min=n_min, margin=0.0)).overall.ivr
         for stated in rates
     }

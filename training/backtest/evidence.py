@@ -118,6 +118,6 @@ def in_words(feature: Feature) -> str:
         return f"{_PLAIN[prefix]} {rest.replace('_', ' ')}"
     if rest in _WHOLE:
         return _WHOLE[rest].format(who)
-    counted = "clicks" if what == "n" else what.replace("_", " ")
+    counted = {"n": "clicks", "ips": "IPs"}.get(what, what.replace("_", " "))
     distinct = "" if counted.startswith("clicks") else "distinct "
     return f"{distinct}{counted} of {who} in {_WINDOW_WORDS[window]}"

@@ -10,10 +10,8 @@ import numpy as np
 import polars as pl
 
 from slidr.metrics import Rate, rate
-from training.backtest.choosing import Chosen
 from training.backtest.plan import BacktestSettings
 from training.backtest.results import Knee, SliceOutcome, Verdicts
-from training.calibration.certificate import Certificate, certify
 from training.calibration.curve import Flags, Scores
 from training.calibration.parents import slice_names
 from training.calibration.thresholds import SliceRates
@@ -32,6 +30,7 @@ from training.curves import (
 from training.dataset import feature_matrix
 from training.labels import LabelRule
 from training.mlp_weights import Floats
+from training.release_thresholds import ChosenThresholds
 from training.scoring import Scorer
 
 GRID: Final = np.linspace(0.0, 1.0, 41) ** 2
@@ -65,7 +64,7 @@ class Later:
 
 
 def decide_later(
-    rows: pl.DataFrame, clicks: pl.DataFrame, scorer: Scorer, chosen: Chosen, settings: BacktestSettings
+    rows: pl.DataFrame, clicks: pl.DataFrame, scorer: Scorer, chosen: ChosenThresholds, settings: BacktestSettings
 ) -> Later:
     """Score the later clicks as serving does, and decide them.
 
@@ -78,8 +77,8 @@ def decide_later(
     """
     features = feature_matrix(rows)
     scores = scorer.score(features)
-    names = slice_names(rows, settings.slice_columns)
-    thresholds = chosen.by_slice.thresholds.of(names.to_list())
+    names = slice_names(rows, settings.hyperparameters.slices.columns)
+    thresholds = chosen.thresholds.of(names.to_list())
     listed = clicks["givt"].to_numpy()
     return Later(
         rows=rows,
@@ -95,13 +94,20 @@ def decide_later(
 
 
 def outcomes(
-    later: Later, chosen: Chosen, settings: BacktestSettings
+    later: Later, chosen: ChosenThresholds, one: ChosenThresholds, settings: BacktestSettings
 ) -> tuple[SliceOutcome, tuple[SliceOutcome, ...], Verdicts]:
-    """All traffic; each slice, the largest first; and all traffic by one global threshold."""
+    """All traffic; each slice, the largest first; and all traffic by one global threshold.
+
+    Args:
+        later: the later days.
+        chosen: thresholds by slice.
+        one: one for all traffic, chosen on the same rows.
+        settings: see BacktestSettings.
+    """
     clicks, names = later.judged, later.names.filter(later.mature)
     invalid = later.behaviour[later.mature]
     human = later.rows["label"].to_numpy()[later.mature] == 0
-    calibration = chosen.by_slice
+    bought = {name: rates.fpr.total for name, rates in chosen.chosen_on.items()}
 
     def outcome(name: str, within: Flags, threshold: float, source: str, predicted: SliceRates | None) -> SliceOutcome:
         mine = clicks.within(within)
@@ -110,7 +116,7 @@ def outcomes(
             name=name,
             threshold=threshold,
             source=source,
-            chosen_on=chosen.purchasing.get(name, 0) if name else sum(chosen.purchasing.values()),
+            chosen_on=bought.get(name, 0) if name else sum(bought.values()),
             predicted=predicted,
             realised=_verdicts(invalid[within], mine, settings),
             curve=curve,
@@ -119,19 +125,19 @@ def outcomes(
         )
 
     everything = np.ones(len(invalid), dtype=np.bool_)
-    overall = outcome("", everything, calibration.thresholds.default, "", _together(calibration.predicted))
+    overall = outcome("", everything, chosen.thresholds.default, "", _together(chosen.predicted))
     largest_first = names.value_counts(sort=True, name="clicks").get_column(names.name).to_list()
     slices = tuple(
         outcome(
             name,
             (names == name).to_numpy(),
-            float(calibration.thresholds.of([name])[0]),
-            calibration.source.get(name, ""),
-            calibration.predicted.get(name),
+            float(chosen.thresholds.of([name])[0]),
+            chosen.calibration.source.get(name, ""),
+            chosen.predicted.get(name),
         )
         for name in largest_first
     )
-    return overall, slices, _verdicts(clicks.scores >= np.float32(chosen.one), clicks, settings)
+    return overall, slices, _verdicts(clicks.scores >= np.float32(one.thresholds.default), clicks, settings)
 
 
 def _together(slices: Mapping[str, SliceRates]) -> SliceRates:
@@ -161,26 +167,6 @@ def _curve(clicks: JudgedClicks, settings: BacktestSettings) -> tuple[AtFpr | No
     return (
         at_fpr(clicks, GRID, replicates=settings.replicates),
         Knee(fpr=float(curve.fpr[at]), ivr=float(curve.ivr[at])),
-    )
-
-
-def certificate_of(later: Later, choosers: pl.DataFrame, settings: BacktestSettings) -> Certificate:
-    """What the later buyers certify, but for those whose purchases helped to choose the thresholds.
-
-    Args:
-        later: the later days.
-        choosers: the rows that chose, with `person`.
-        settings: see BacktestSettings.
-    """
-    known = choosers.filter("purchased")["person"].unique()
-    new = (later.rows["purchased"] & ~later.rows["person"].is_in(known.implode())).to_numpy() & (
-        later.mature | _mature_listed(later)
-    )
-    return certify(
-        (later.behaviour | later.listed)[new],
-        buyer=later.rows["person"].filter(new).to_list(),
-        click_id=later.rows["click_id"].filter(new).to_list(),
-        budget=settings.fpr_budget,
     )
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import polars as pl
 
 from slidr.contract import from_epoch_ms
 from slidr.errors import SlidrError
-from slidr.slices import DEFAULT_COLUMNS
 from training.baselines import BASELINES
-from training.calibration.thresholds import N_MIN
+from training.hyperparameters import Hyperparameters
 from training.labels import ATTRIBUTION_WINDOW
 
 DAY: Final = dt.timedelta(days=1)
@@ -29,24 +28,16 @@ class BacktestImpossible(SlidrError):
 class BacktestSettings:
     """What may be chosen of a backtest."""
 
-    fpr_budget: float = 0.01
-    """Share of the purchasing clicks that may be invalidated, in (0, 1)."""
-    fpr_bound: str = "auto"
-    """What must be within it where thresholds are chosen: "upper", the end of the 95% interval, "point", the share
-    itself, or "auto", the first where there are enough purchases for it, else the second."""
+    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
+    """Of the release that is made: network, budget, slices."""
     train_share: float = 0.7
     """Of the time that can be used, in (0, 1); the rest is judged."""
     train_days: float | None = None
     """Days from the first click on that train; overrides `train_share`."""
     window: dt.timedelta | None = None
     """Attribution window; by default 24 hours, less where the log is short."""
-    slice_columns: tuple[str, ...] = DEFAULT_COLUMNS
-    n_min: int = N_MIN
-    """Purchasing clicks that a slice needs for a threshold of its own."""
     baselines: tuple[str, ...] = tuple(BASELINES)
     """Names of training.baselines.BASELINES."""
-    epochs: int | None = None
-    """Of the network; by default as many as a release gets."""
     replicates: int = 200
     """Of the bootstrap over people."""
 

@@ -59,7 +59,7 @@ class SliceOutcome:
     chosen_on: int
     """Purchasing clicks of the rows that thresholds were chosen on."""
     predicted: SliceRates | None
-    """On those rows; None for a slice that they did not have."""
+    """Of the same days, on people who did not choose; None for a slice that they did not have."""
     realised: Verdicts
     """On the later ones."""
     curve: AtFpr | None
@@ -154,14 +154,14 @@ class Backtest:
     overall: SliceOutcome
     slices: tuple[SliceOutcome, ...]
     one_threshold: Verdicts
-    """The same days by one global threshold, chosen on the same rows by the same rule."""
+    """The same by one global threshold, chosen on the same rows by the same rule."""
     listed: Rate
     """Later, mature clicks that the crawler list names."""
     listed_purchasing: Rate
     """Purchasing clicks among them, of all purchasing clicks."""
     certificate: Certificate
     enough_purchases: bool
-    """Whether the rows that chose thresholds had enough purchasing clicks to keep the budget with confidence."""
+    """See training.release_thresholds.ChosenThresholds."""
     auc_labels: float
     effective_sample_size: float
     contenders: tuple[Contender, ...]

@@ -12,7 +12,7 @@ from training.curves import in_curves
 
 
 def bills_of(later: Later) -> tuple[AdvertiserBill, ...]:
-    """The later clicks by advertiser and currency, the most money not billed first, then the most clicks.
+    """The later clicks by advertiser and currency: the most money not billed first, then the most clicks.
 
     Clicks too young for a label count too: a verdict does not wait for purchases.
     """

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 import polars as pl
 import torch
 
-from training.backtest.choosing import choose
 from training.backtest.contenders import Stage, contenders_of, stated_rates
 from training.backtest.drift import drift_of
 from training.backtest.evidence import evidence_of
-from training.backtest.later import Later, certificate_of, decide_later, families_of, listed_rates, outcomes
+from training.backtest.later import Later, decide_later, families_of, listed_rates, outcomes
 from training.backtest.plan import DAY, BacktestImpossible, BacktestSettings, Plan, in_words, plan_of, times_of
 from training.backtest.results import Backtest, Part, Reasons
 from training.backtest.tallies import bills_of, coverage_of, density_of
 from training.curves import in_curves
 from training.dataset import build_dataset, feature_matrix
-from training.hyperparameters import Hyperparameters
 from training.judgement import area_under_roc
 from training.labels import attribute
+from training.release_thresholds import ChosenThresholds, choose_thresholds
 from training.scoring import Scorer, open_scorer
-from training.train import Split, fit, split_by_time
-from training.weights import effective_sample_size, weights_of_rows
+from training.train import Split, fit, sample_weights, split_by_time, with_shuffled_labels
+from training.weights import effective_sample_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,17 +51,20 @@ def backtest(log: Log, settings: BacktestSettings, *, stage: Stage = lambda _tit
     attributed = _attributed(log, plan)
     with stage("count features, label clicks"):
         past, whole = _rows(log, plan)
-    split = split_by_time(past, _hyperparameters(settings))
+    split = split_by_time(past, settings.hyperparameters)
+    if settings.hyperparameters.shuffle_labels:
+        split = with_shuffled_labels(split, seed=settings.hyperparameters.seed)
     since = pl.col("at") >= plan.split
     later_rows, later_clicks = whole.filter(since), log.clicks.filter(since)
     parts = _parts(split, later_rows, plan)
     with stage("train the network"):
-        weights = _weights(split.train)
-        scorer = _network(split, weights, settings)
+        torch.set_num_threads(settings.hyperparameters.threads)
+        weights = sample_weights(split.train, settings.hyperparameters)
+        scorer = open_scorer(fit(split, weights, settings.hyperparameters), "cpu")
     with stage("choose thresholds, judge the later days"):
-        chosen = choose(split.calibration, past, scorer.score(feature_matrix(split.calibration)), settings)
+        chosen, one = _thresholds(split, scorer, settings)
         later = decide_later(later_rows, later_clicks, scorer, chosen, settings)
-        overall, slices, one_threshold = outcomes(later, chosen, settings)
+        overall, slices, one_threshold = outcomes(later, chosen, one, settings)
         reasons = _reasons(later, scorer)
     contenders, skipped = contenders_of(split, weights, later, settings, stage=stage)
     listed, listed_purchasing = listed_rates(later)
@@ -78,12 +79,12 @@ def backtest(log: Log, settings: BacktestSettings, *, stage: Stage = lambda _tit
         one_threshold=one_threshold,
         listed=listed,
         listed_purchasing=listed_purchasing,
-        certificate=certificate_of(later, split.calibration, settings),
+        certificate=chosen.certificate,
         enough_purchases=chosen.enough,
         auc_labels=area_under_roc(later.scores[later.mature], labels == 1),
         effective_sample_size=effective_sample_size(weights),
         contenders=contenders,
-        stated=stated_rates(settings.fpr_budget),
+        stated=stated_rates(settings.hyperparameters.fpr_budget),
         bills=bills_of(later),
         reasons=reasons,
         density=density_of(whole),
@@ -145,20 +146,14 @@ def _parts(split: Split, later: pl.DataFrame, plan: Plan) -> tuple[Part, ...]:
     )
 
 
-def _hyperparameters(settings: BacktestSettings) -> Hyperparameters:
-    return Hyperparameters() if settings.epochs is None else Hyperparameters(epochs=settings.epochs)
-
-
-def _weights(rows: pl.DataFrame) -> np.ndarray:
-    columns = (rows[name].to_numpy() for name in ("hour_of_week", "logged_in", "label"))
-    defaults = Hyperparameters()
-    return weights_of_rows(*columns, scheme=defaults.weighting, cap=defaults.max_weight).astype(np.float32)
-
-
-def _network(split: Split, weights: np.ndarray, settings: BacktestSettings) -> Scorer:
-    hyperparameters = _hyperparameters(settings)
-    torch.set_num_threads(hyperparameters.threads)
-    return open_scorer(fit(split, weights, hyperparameters), "cpu")
+def _thresholds(split: Split, scorer: Scorer, settings: BacktestSettings) -> tuple[ChosenThresholds, ChosenThresholds]:
+    """As a release would have them, and one for all traffic by the same rule."""
+    rows = split.later.filter(split.calibrates)
+    scores = scorer.score(feature_matrix(rows))
+    return (
+        choose_thresholds(rows, scores, settings.hyperparameters),
+        choose_thresholds(rows, scores, replace(settings.hyperparameters, calibration="global")),
+    )
 
 
 def _reasons(later: Later, scorer: Scorer) -> Reasons:

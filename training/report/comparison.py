@@ -34,7 +34,6 @@ def comparison(result: Backtest) -> Markup:
             "the same share of purchasing clicks: that ranks them fairly, and flatters all of them a little.",
         ),
         tag("figure", plot, key(named), class_="wide"),
-        tag("div", style="height:.8rem"),
         table(
             "IVR at equal FPR. In brackets: 95% intervals over people; below, by how much the network is ahead.",
             ["decided by", *(f"FPR {percent(stated)}" for stated in result.stated)],

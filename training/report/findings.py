@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,21 +17,35 @@ from training.report.words import NOTHING, money, percent, quantity
 
 ADVERTISERS: Final = 15
 """Shown by name; the others are one row."""
+ADVERTISERS_EACH: Final = 8
+"""The same where there are several currencies."""
 FEATURES: Final = 10
 
 
 def bills(result: Backtest) -> Markup:
-    """Clicks and money that would not have been billed, by advertiser."""
-    listed, rest = result.bills[:ADVERTISERS], result.bills[ADVERTISERS:]
-    rows = [[one.advertiser, *_bill_cells([one])] for one in listed]
-    for currency in sorted({one.currency for one in rest}):
-        others = [one for one in rest if one.currency == currency]
-        rows.append([f"{len(others):,} others", *_bill_cells(others)])
-    head = ["advertiser", "clicks", "not billed", "share", "cost", "not billed"]
-    caption = "All clicks of the later days, with the verdicts they would have had in enforce mode."
-    return table(caption, head if result.coverage.with_cost else head[:4], [
-        row if result.coverage.with_cost else row[:4] for row in rows
-    ])  # fmt: skip
+    """Clicks and money that would not have been billed, by advertiser; a table for each currency."""
+    clicks: Counter[str] = Counter()
+    for bill in result.bills:
+        clicks[bill.currency] += bill.clicks
+    tables = []
+    for currency, _ in clicks.most_common():
+        mine = [bill for bill in result.bills if bill.currency == currency]
+        named = ADVERTISERS if len(clicks) == 1 else ADVERTISERS_EACH
+        rows = [[one.advertiser, *_bill_cells([one])] for one in mine[:named]]
+        if len(mine) > named:
+            rows.append([f"{len(mine) - named:,} others", *_bill_cells(mine[named:])])
+        rows.append(["together", *_bill_cells(mine)])
+        if result.coverage.with_cost:
+            head, caption = ["advertiser", "clicks", "not billed", "share", "cost", "not billed"], f"In {currency}."
+        else:
+            head, rows, caption = (
+                ["advertiser", "clicks", "not billed", "share"],
+                [row[:4] for row in rows],
+                "In clicks.",
+            )
+        tables.append(table(caption, head, rows))
+    said = "All clicks of the later days, with the verdicts that they would have had in enforce mode, lists included."
+    return together(tag("p", said), tables)
 
 
 def _bill_cells(bills: Sequence[AdvertiserBill]) -> list[str]:
@@ -71,7 +86,6 @@ def reasons(result: Backtest) -> Markup:
         if groups
         else "",
         table("What the network's verdicts hang on.", ["evidence", "turned valid"], groups) if groups else "",
-        tag("div", style="height:.8rem"),
         table("Single features (medians).", ["feature", "invalid", "valid", "turned valid"], single) if single else "",
     )
 

@@ -66,8 +66,8 @@ def _head(result: Backtest, title: str, anchors: Sequence[tuple[str, str]]) -> M
     ours, judged = result.overall.realised, result.parts[-1]
     sentence = (
         f"From {moment(judged.first)} to {moment(judged.last)} UTC, {percent(ours.ivr.rate.value)} of "
-        f"{ours.ivr.rate.total:,} clicks would have been taken for robots', and with them "
-        f"{ours.fpr.rate.count:,} of {ours.fpr.rate.total:,} clicks that led to a purchase."
+        f"{ours.ivr.rate.total:,} clicks would have been invalid, among them {ours.fpr.rate.count:,} of the "
+        f"{ours.fpr.rate.total:,} that led to a purchase."
     )
     links = tag("nav", tag("ul", [tag("li", tag("a", heading, href=f"#{anchor}")) for anchor, heading in anchors]),
                 aria_label="Contents")  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,7 +23,7 @@ _SHORT: Final = {"train": "trains", "stop": "stops the training", "choose": "cho
 def headline(result: Backtest) -> Markup:
     """The figures that a reader came for."""
     ours = result.overall.realised
-    budget = result.settings.fpr_budget
+    budget = result.settings.hyperparameters.fpr_budget
     all_money = _money_not_billed(result.bills)
     cards = [
         _card(
@@ -61,11 +61,13 @@ def _card(title: str, figure: str, small: str) -> Markup:
 
 
 def _money_not_billed(bills: Sequence[AdvertiserBill]) -> list[str]:
-    """What was not billed in each currency, the most first."""
-    sums: dict[str, int] = defaultdict(int)
+    """What was not billed in each currency, that of most clicks first."""
+    clicks: Counter[str] = Counter()
+    micros: Counter[str] = Counter()
     for bill in bills:
-        sums[bill.currency] += bill.not_billed_micros
-    return [money(micros, currency) for currency, micros in sorted(sums.items(), key=lambda item: -item[1]) if micros]
+        clicks[bill.currency] += bill.clicks
+        micros[bill.currency] += bill.not_billed_micros
+    return [money(micros[currency], currency) for currency, _ in clicks.most_common() if micros[currency]]
 
 
 def doubts(cautions: Sequence[Caution]) -> Markup:
@@ -96,7 +98,6 @@ def method(result: Backtest) -> Markup:
             "that name themselves, are in none of these parts.",
         ),
         tag("figure", timeline(result.parts, title="Which stretch of the log is used for what"), class_="wide"),
-        tag("div", style="height:.8rem"),
         table("Times are UTC.", ["this part", "from", "clicks", "purchasing"], rows),
     )
 
@@ -119,7 +120,6 @@ def curves(result: Backtest) -> Markup:
         key(
             [("chosen", "the threshold that was chosen before"), ("knee", "knee: from here FPR rises faster than IVR")]
         ),
-        tag("div", style="height:.6rem"),
         tag("div", plots, class_="plots"),
         tag("p", f"Without a purchase, hence without a curve: {', '.join(without)}.", class_="note") if without else "",
     )

@@ -23,11 +23,10 @@ def table(caption: str, head: Sequence[Child], rows: Iterable[Sequence[Child]], 
             class_="ours" if number < ours else None)
         for number, (first, *cells) in enumerate(rows)
     ]  # fmt: skip
-    return tag(
+    region = tag(
         "div",
         tag(
             "table",
-            tag("caption", caption),
             tag("thead", tag("tr", [tag("th", name, scope="col") for name in head])),
             tag("tbody", body),
         ),
@@ -36,6 +35,7 @@ def table(caption: str, head: Sequence[Child], rows: Iterable[Sequence[Child]], 
         role="region",
         aria_label=caption,
     )
+    return tag("div", tag("p", caption, class_="caption"), region, class_="table")
 
 
 def with_note(value: Child, note: Child) -> Markup:
