@@ -38,7 +38,7 @@ FIGURES: Final = {
     "certified": "days, of 200, whose thresholds are certified to be within the FPR budget",
     "within_budget": "certified days whose FPR on fresh people is within the budget",
     "share_within": "the same as a share (goal: 1 - delta = 0.95)",
-    "point_estimate_broke": "of days whose certifying fold looks within the budget, the share where fresh people are not",
+    "point_estimate_broke": "of days whose certifying fold looks within budget, the share where fresh people are not",
     "as_seen_broke": "the same, thresholds chosen to keep the budget on their own rows and nothing else",
     "next_day_within": "certified days whose next day's FPR is within the budget, share: drift is not promised",
     "saturday_within": "the same of the Saturday after",
@@ -120,7 +120,7 @@ def measure() -> Measured:
         notes=[
             f"{SEEDS} worlds, a day of {CLICKS:,} clicks each; budget {BUDGET:.1%}, delta {DELTA:.0%}",
             f"of the people {(1 - FRESH) / 2:.0%} choose, {(1 - FRESH) / 2:.0%} certify, {FRESH:.0%} are fresh",
-            f"{np.median([t.fresh.total for t in upper]):.0f} fresh buyers a day (median): their own FPR is uncertain too",
+            f"{np.median([t.fresh.total for t in upper]):.0f} fresh buyers a day (median): their FPR is uncertain too",
             f"drift: the same thresholds on all buyers of later days of {DRIFT_SEEDS} of the worlds",
         ],
         missed=missed,
@@ -176,7 +176,7 @@ def _trials(day: Day) -> dict[str, Trial]:
     rows, scores = day.rows.filter(~fresh), day.scores[~fresh]
     found: dict[str, Trial] = {}
     for rule in ("upper", "point"):
-        chosen = Hyperparameters(fpr_budget=BUDGET, fpr_bound=rule, certify_share=0.5, delta=DELTA)  # type: ignore[arg-type]
+        chosen = Hyperparameters(fpr_budget=BUDGET, fpr_bound=rule, certify_share=0.5, delta=DELTA)
         made = choose_thresholds(rows, scores, chosen)
         found[rule] = _tried(made.thresholds, made.certificate, day, fresh)
     certifying = certifies(person_of(rows), share=0.5)
