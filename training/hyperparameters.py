@@ -12,16 +12,18 @@ from slidr.slices import DEFAULT_COLUMNS, SliceMap
 from training.calibration.certificate import DELTA
 from training.calibration.problem import CAP_FACTOR
 from training.calibration.thresholds import N_MIN, Form
-from training.weights import MAX_WEIGHT, SCHEMES, Scheme
+from training.weights import MAX_WEIGHT, SCHEME, SCHEMES, Scheme
 
 Bound = Literal["upper", "point"]
 Calibrated = Literal["slices", "global"]
+Precision = Literal["auto", "f32", "mixed"]
 
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "weighting": SCHEMES,
     "fpr_bound": get_args(Bound),
     "calibration": get_args(Calibrated),
     "calibration_form": get_args(Form),
+    "precision": get_args(Precision),
 }
 _LEAST: Final = 1e-6
 _RANGES: Final[Mapping[str, tuple[float, float]]] = {
@@ -72,10 +74,13 @@ class Hyperparameters:
     patience: int = 6
     """Stop after so many epochs without a higher validation IVR at small FPR; the best epoch's weights are kept."""
     batch_rows: int = 2048
+    precision: Precision = "auto"
+    """"f32", "mixed" (bfloat16 products, all else float32), or "auto": mixed where the hardware multiplies bfloat16.
+    By what the hardware can, not by a clock: two runs must choose alike."""
     learning_rate: float = 3e-3
     weight_decay: float = 1.0
     """L2 (decoupled, times the learning rate) on the weights of the two intermediate layers."""
-    weighting: Scheme = "raked"
+    weighting: Scheme = SCHEME
     """"raked" or "joint": see training/weights.py."""
     max_weight: float = MAX_WEIGHT
     seed: int = 7

@@ -2,7 +2,7 @@
 
 Two schemes: `raked` scales the four margins until each is level; `joint` gives every occurring cell (hour x day x
 logged-in x label) the same total. Either depends on a row's cell only, so it is computed over cells and their counts,
-never over rows: 672 numbers, however many clicks. Which is kept and why: training/LOG.md.
+never over rows: 672 numbers, however many clicks. Joint is kept, and why: training/LOG.md.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Scheme = Literal["raked", "joint"]
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
+SCHEME: Final[Scheme] = "joint"
+"""The one that is used where none is named."""
 
 MAX_WEIGHT: Final = 20.0
 """Cap of a weight, relative to the mean weight of 1: no cell may speak with a few clicks for a whole hour."""

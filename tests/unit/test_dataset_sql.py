@@ -24,7 +24,7 @@ from training.dataset_sql.duckdb_run import Written, connection, open_lake, writ
 from training.dataset_sql.tables import Lake, Span, with_at_ms
 from training.dataset_sql.text import ATHENA_LIMIT, cells_statement, rows_statement, unload, weights_of
 from training.labels import LabelRule, RfmCuts, attribute, label, rfm_scores
-from training.weights import weights_of_rows
+from training.weights import SCHEME, weights_of_rows
 
 START = dt.datetime(2026, 3, 27, tzinfo=dt.UTC)  # Europe turns its clocks on the 29th
 END = START + dt.timedelta(days=3)
@@ -237,7 +237,7 @@ def test_weights_balance_the_rows_that_may_train(messy: MessyLake) -> None:
     out = pl.col("rule").is_in([LabelRule.GIVT.value, LabelRule.IMMATURE.value])
     kept = rows.filter(~out)
     columns = (kept[name].to_numpy() for name in ("hour_of_week", "logged_in", "label"))
-    np.testing.assert_allclose(kept["weight"], weights_of_rows(*columns, scheme="raked"), rtol=1e-6)
+    np.testing.assert_allclose(kept["weight"], weights_of_rows(*columns, scheme=SCHEME), rtol=1e-6)
     assert set(rows.filter(out)["weight"]) == {0.0}
     assert messy.facts.trainable == len(kept)
     assert 1 < messy.facts.effective_sample_size < len(kept)
@@ -295,7 +295,7 @@ def test_the_trino_text_gives_the_same_rows_where_it_can_be_run(
     zones = list(messy.clicks["time_zone"].unique())
     con.execute("DROP TABLE zone_offsets; DROP TABLE cell_weights")  # the text must bring its own
     run_text(con, cells_statement(SPAN, dialect="trino", zones=zones)).write_csv(tmp_path / "cells.csv")
-    weights = weights_of(tmp_path / "cells.csv", scheme="raked")
+    weights = weights_of(tmp_path / "cells.csv", scheme=SCHEME)
     text = rows_statement(SPAN, dialect="trino", zones=zones, weights=weights)
     assert_frame_equal(
         run_text(con, text).sort("at", "click_id"), read_all(messy.out), check_dtypes=False, rel_tol=1e-6

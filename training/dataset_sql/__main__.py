@@ -11,7 +11,7 @@ from pathlib import Path
 from training.dataset_sql.tables import Span
 from training.dataset_sql.text import cells_statement, rows_statement, unload, weights_of
 from training.labels import ATTRIBUTION_WINDOW, RfmCuts
-from training.weights import SCHEMES
+from training.weights import SCHEME, SCHEMES
 
 _HOUR = dt.timedelta(hours=1)
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--window-hours", type=float, default=ATTRIBUTION_WINDOW / _HOUR, help="default 24")
     parser.add_argument("--rfm", choices=("quintiles", "fixed"), default="quintiles")
     parser.add_argument("--weights-from", type=Path, metavar="CSV", help="what the statement `cells` gave")
-    parser.add_argument("--weighting", choices=SCHEMES, default="raked")
+    parser.add_argument("--weighting", choices=SCHEMES, default=SCHEME)
     parser.add_argument("--zones", nargs="+", help="time zones of the clicks (default: every known one)")
     parser.add_argument("--unload", metavar="S3_PREFIX", help="write the rows there as Parquet (Athena)")
     chosen = parser.parse_args(arguments)

@@ -27,7 +27,7 @@ from training.dataset_sql.tables import (
     zone_offsets,
 )
 from training.labels import UnusableTrainingData
-from training.weights import MAX_WEIGHT, Scheme, effective_sample_size, weights_of_cells
+from training.weights import MAX_WEIGHT, SCHEME, Scheme, effective_sample_size, weights_of_cells
 
 _PARQUET: Final = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880"
 MEMORY: Final = "2GB"
@@ -118,7 +118,7 @@ def write_dataset_files(
     span: Span,
     out: Path,
     *,
-    scheme: Scheme = "raked",
+    scheme: Scheme = SCHEME,
     cap: float = MAX_WEIGHT,
     part: dt.timedelta = PART,
 ) -> Written:
