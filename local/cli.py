@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from local.commands import backfill, cloud, demo, deploy, mapping, redrive, reproduce, send, train, verdicts
+from local.commands import backfill, backtest, cloud, demo, deploy, mapping, redrive, reproduce, send, train, verdicts
 from local.console import errors
 from slidr.errors import SlidrError
 
@@ -71,6 +71,7 @@ app.command(rich_help_panel=_TRAFFIC)(backfill.backfill)
 app.command(rich_help_panel=_TRAFFIC)(verdicts.verdicts)
 app.command(rich_help_panel=_TRAFFIC)(reproduce.reproduce)
 app.command(rich_help_panel=_TRAFFIC)(redrive.redrive)
+app.command(rich_help_panel=_MODELS)(backtest.backtest)
 app.command(rich_help_panel=_MODELS)(train.train)
 app.command(rich_help_panel=_MODELS)(deploy.deploy)
 

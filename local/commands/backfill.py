@@ -66,7 +66,7 @@ def backfill(
         traffic = Traffic(seed=seed, start=FIRST_DAY, clicks_per_day=clicks_per_day)
         title, sources = f"{simulate} simulated days", [simulated_source(traffic, days=simulate, first=first_day)]
     else:
-        title, sources = _title(path, purchases), _log_sources(path, purchases, mapping)
+        title, sources = title_of(path, purchases), log_sources(path, purchases, mapping)
     if not (session.is_local or dry_run or yes):
         console.print(f"This writes to the lake of stage {stage}, s3://{bucket}.")
         typer.confirm("Go on?", abort=True)
@@ -91,13 +91,20 @@ def backfill(
         console.print(f"Next: [bold]slidr train --from-lake{where}[/]")
 
 
-def _log_sources(path: Path | None, purchases: Path | None, mapping: Path | None) -> list[Source]:
+def log_sources(path: Path | None, purchases: Path | None, mapping: Path | None) -> list[Source]:
+    """A log and a file of purchases, as sources; either may be None.
+
+    Raises:
+        LogUnreadable: a file is in no known format.
+        MappingUnusable: the mapping cannot be used.
+    """
     now_ms = epoch_ms(dt.datetime.now(dt.UTC))
     clicks = [log_source(path, kind=Kind.CLICK, now_ms=now_ms, mapping=mapping)] if path else []
     return clicks + ([log_source(purchases, kind=Kind.PURCHASE, now_ms=now_ms)] if purchases else [])
 
 
-def _title(path: Path | None, purchases: Path | None) -> str:
+def title_of(path: Path | None, purchases: Path | None) -> str:
+    """The files by name."""
     return " and ".join(file.name for file in (path, purchases) if file is not None)
 
 

@@ -1,7 +1,8 @@
-"""Options that every command has."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -32,3 +33,24 @@ Mapping = Annotated[
         "--map", metavar="FILE", help="The mapping of PATH, where it is any CSV; LOG.map.toml beside it otherwise."
     ),
 ]
+Hyperparameter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Any other hyperparameter (training/hyperparameters.py); repeatable."
+    ),
+]
+
+
+def assignments(texts: Sequence[str]) -> dict[str, str]:
+    """What --set was given, by name.
+
+    >>> assignments(["weight-decay=0.5"])
+    {'weight_decay': '0.5'}
+    """
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"--set takes NAME=VALUE, came {text!r}")
+        pairs[name.replace("-", "_")] = value
+    return pairs

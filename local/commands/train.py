@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from local.commands.options import ClicksPerDay, Profile, Region, Seed, Stage
+from local.commands.options import ClicksPerDay, Hyperparameter, Profile, Region, Seed, Stage, assignments
 from local.console import Steps, console, facts, percent
 from local.session import Session
 from local.simulated_days import TRAINING_DAYS
@@ -55,9 +55,7 @@ def train(
     fpr_budget: Annotated[
         float, typer.Option(min=0.0001, max=0.5, help="False positives that the threshold may cost, among purchases.")
     ] = 0.01,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other hyperparameter; repeatable.")
-    ] = None,
+    set_: Hyperparameter = None,
     instance_type: Annotated[str, typer.Option(help="SageMaker instance of the jobs, on AWS.")] = "ml.c7i.2xlarge",
     stage: Stage = "local",
     profile: Profile = None,
@@ -82,7 +80,7 @@ def train(
         raise typer.BadParameter("--from and --to say which days of the lake: give --from-lake too")
     session = Session(stage=stage, profile=profile, region=region)
     instance = LOCAL_INSTANCE if session.is_local else instance_type
-    chosen = {"seed": str(seed), "fpr_budget": str(fpr_budget), **_pairs(set_ or [])}
+    chosen = {"seed": str(seed), "fpr_budget": str(fpr_budget), **assignments(set_ or [])}
     _ = session.outputs  # no stage, no training: before minutes of work, not after
     run, steps = run_name(dt.datetime.now(dt.UTC)), Steps()
     how = " in a SageMaker job" if from_lake else ""
@@ -130,13 +128,3 @@ def show_release(trained: TrainedRelease) -> None:
     rows += [(f"  {name}", f"{value:.4f}") for name, value in sorted(trained.by_slice.items())]
     rows.append(("measured on", "rows later than all training rows, of people who chose no threshold"))
     console.print(facts("Release", rows))
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"--set takes NAME=VALUE, came {text!r}")
-        pairs[name.replace("-", "_")] = value
-    return pairs

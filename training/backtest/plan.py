@@ -6,18 +6,22 @@ import datetime as dt
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from slidr.contract import from_epoch_ms
 from slidr.errors import SlidrError
 from training.baselines import BASELINES
 from training.hyperparameters import Hyperparameters
-from training.labels import ATTRIBUTION_WINDOW
+from training.labels import ATTRIBUTION_WINDOW, attribute
 
 DAY: Final = dt.timedelta(days=1)
 WINDOWS_A_LOG: Final = 5
 """A log shorter than so many attribution windows has the window shortened, or too little of it would be mature."""
+LATE_SHARE: Final = 0.01
+"""Share of its purchases that a shortened window may lose beside those that the log is too short to show."""
 _WHOLE_DAYS_FROM: Final = dt.timedelta(days=4)
+_MINUTE: Final = dt.timedelta(minutes=1)
 
 
 class BacktestImpossible(SlidrError):
@@ -31,11 +35,11 @@ class BacktestSettings:
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     """Of the release that is made: network, budget, slices."""
     train_share: float = 0.7
-    """Of the time that can be used, in (0, 1); the rest is judged."""
+    """Of the clicks that can be used, in (0, 1); the rest is judged."""
     train_days: float | None = None
     """Days from the first click on that train; overrides `train_share`."""
     window: dt.timedelta | None = None
-    """Attribution window; by default 24 hours, less where the log is short."""
+    """Attribution window; by default 24 hours, less in a log of less than five days: see `window_of`."""
     baselines: tuple[str, ...] = tuple(BASELINES)
     """Names of training.baselines.BASELINES."""
     replicates: int = 200
@@ -83,11 +87,12 @@ def plan_of(clicks: pl.DataFrame, purchases: pl.DataFrame, settings: BacktestSet
         )
     (first, last), (_, last_purchase) = times_of(clicks), times_of(purchases)
     span = last - first
-    window = settings.window or min(ATTRIBUTION_WINDOW, _rounded(span / WINDOWS_A_LOG))
+    window = settings.window or window_of(clicks, purchases, span)
     if settings.train_days is not None:
         split = first + settings.train_days * DAY
     else:
-        split = first + window + settings.train_share * (span - 2 * window)
+        mature = clicks["at"].filter(clicks["at"] <= last - window).sort()
+        split = from_epoch_ms(int(mature.to_physical()[int(settings.train_share * (len(mature) - 1))]))
         if span >= _WHOLE_DAYS_FROM:
             split = split.replace(hour=0, minute=0, second=0, microsecond=0)
     if window <= dt.timedelta() or not first + window < split < last - window:
@@ -106,6 +111,26 @@ def plan_of(clicks: pl.DataFrame, purchases: pl.DataFrame, settings: BacktestSet
     )
 
 
+def window_of(clicks: pl.DataFrame, purchases: pl.DataFrame, span: dt.timedelta) -> dt.timedelta:
+    """24 hours; in a log of less than five days what 99% of its purchases need, at most a fifth of the log.
+
+    Args:
+        clicks: in the lake's form.
+        purchases: in the lake's form.
+        span: from the first click to the last.
+    """
+    most = span / WINDOWS_A_LOG
+    if most > ATTRIBUTION_WINDOW - dt.timedelta(hours=1):  # five days may end at 23:59
+        return ATTRIBUTION_WINDOW
+    found = attribute(clicks, purchases, window=most)
+    led = found >= 0
+    if not led.any():
+        return most
+    at_ms, bought_ms = (rows["at"].to_physical().to_numpy() for rows in (clicks, purchases))
+    needed_ms = np.quantile(bought_ms[led] - at_ms[found[led]], 1.0 - LATE_SHARE)
+    return min(most, (dt.timedelta(milliseconds=float(needed_ms)) // _MINUTE + 1) * _MINUTE)
+
+
 def times_of(rows: pl.DataFrame) -> tuple[dt.datetime, dt.datetime]:
     """The first and the last `at` of rows that are not none."""
     at_ms = rows["at"].to_physical().to_numpy()
@@ -122,9 +147,3 @@ def in_words(duration: dt.timedelta) -> str:
     if hours < 1.5:
         return f"{hours * 60:.0f} minutes"
     return f"{hours:.3g} hours" if hours < 72 else f"{hours / 24:.3g} days"
-
-
-def _rounded(duration: dt.timedelta) -> dt.timedelta:
-    """To whole minutes; to whole hours from six on, so that five days that end at 23:59 count as five."""
-    unit = dt.timedelta(minutes=1) if duration < dt.timedelta(hours=6) else dt.timedelta(hours=1)
-    return round(duration / unit) * unit
