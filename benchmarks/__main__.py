@@ -24,7 +24,7 @@ SHORT: Final = (
     "calibration",
 )
 """Each takes a few minutes at most; `make bench` runs all of them."""
-LONG: Final = ("features", "certificate", "dataset", "backfill", "real_logs", "malformed", "chaos_online")
+LONG: Final = ("features", "quality", "certificate", "dataset", "backfill", "real_logs", "malformed", "chaos_online")
 """The ones that take long; `make soak` runs all of them."""
 
 
