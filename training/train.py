@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from slidr.features import SPEC_HASH
@@ -173,20 +173,17 @@ def fit(split: Split, weights: Floats, chosen: Hyperparameters) -> MlpWeights:
         chosen: hyperparameters.
     """
     raw = feature_matrix(split.train)
-    net = Mlp(*standardisation(raw), seed=chosen.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    mixed = chosen.precision == "mixed" or (chosen.precision == "auto" and multiplies_bfloat16(device))
+    net = Mlp(*standardisation(raw), seed=chosen.seed).to(device)
     labels = split.train["label"].to_numpy().astype(np.float32)
     purchased_later = split.validation["purchased"].to_numpy()
     with torch.no_grad():  # everything stays in memory, standardised once: the epochs only index into it
-        x = net.standardise(torch.from_numpy(raw))  # (clicks, features)
-        x_later = net.standardise(torch.from_numpy(feature_matrix(split.validation)))
-    y, w = torch.from_numpy(labels), torch.from_numpy(weights)  # (clicks,)
+        x = net.standardise(torch.from_numpy(raw).to(device))  # (clicks, features)
+        x_later = net.standardise(torch.from_numpy(feature_matrix(split.validation)).to(device))
+    y, w = torch.from_numpy(labels).to(device), torch.from_numpy(weights).to(device)  # (clicks,)
 
-    decayed = [net.first.weight, net.second.weight]
-    others = [p for p in net.parameters() if all(p is not d for d in decayed)]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": chosen.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=chosen.learning_rate,
-    )
+    optimiser = optimiser_of(net, chosen)
     steps = chosen.epochs * math.ceil(len(x) / chosen.batch_rows)
     warm_up = max(1, steps // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -196,30 +193,74 @@ def fit(split: Split, weights: Floats, chosen: Hyperparameters) -> MlpWeights:
     best_ivr, best, waited = -1.0, net.to_weights(), 0
     bar = tqdm(total=chosen.epochs, desc="training", unit="epoch", disable=not sys.stderr.isatty())
     for epoch in range(chosen.epochs):
-        loss_sum = 0.0
-        for batch in torch.split(torch.randperm(len(x), generator=order), chosen.batch_rows):
-            logits = net.from_standardised(x[batch])
-            each = nn.functional.binary_cross_entropy_with_logits(logits, y[batch], reduction="none")  # (clicks,)
-            loss = (each * w[batch]).mean()
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-            loss_sum += float(loss.detach()) * len(batch)
+        batches = torch.split(torch.randperm(len(x), generator=order).to(device), chosen.batch_rows)
+        loss = run_epoch(net, optimiser, schedule, (x, y, w), batches, mixed=mixed)
         with torch.no_grad():
-            ivr = mean_ivr(torch.sigmoid(net.from_standardised(x_later)).numpy(), purchased_later)
+            ivr = mean_ivr(torch.sigmoid(net.from_standardised(x_later)).cpu().numpy(), purchased_later)
         if ivr > best_ivr:
             best_ivr, best, waited = ivr, net.to_weights(), 0
         else:
             waited += 1
         bar.update()
-        bar.set_postfix(loss=f"{loss_sum / len(x):.4f}", ivr=f"{ivr:.4f}")
+        bar.set_postfix(loss=f"{loss:.4f}", ivr=f"{ivr:.4f}")
         if bar.disable:
-            log.info("epoch %d: loss %.4f, validation IVR at small FPR %.4f", epoch + 1, loss_sum / len(x), ivr)
+            log.info("epoch %d: loss %.4f, validation IVR at small FPR %.4f", epoch + 1, loss, ivr)
         if waited >= chosen.patience:
             break
     bar.close()
     return best
+
+
+def run_epoch(
+    net: Mlp,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    rows: tuple[Tensor, Tensor, Tensor],
+    batches: Sequence[Tensor],
+    *,
+    mixed: bool,
+) -> float:
+    """Take a step for each batch; returns the mean loss.
+
+    Args:
+        net: on the device of the rows.
+        optimiser: of its parameters.
+        schedule: of the learning rate, moved on after each step.
+        rows: standardised features, shape (clicks, features), labels and sample weights, shape (clicks,).
+        batches: numbers of the rows in each, together all of them.
+        mixed: whether the layers multiply in bfloat16; weights, loss and steps are float32 all the same.
+    """
+    x, y, w = rows
+    total = torch.zeros((), dtype=torch.float64, device=x.device)
+    for batch in batches:
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=mixed):
+            logits = net.from_standardised(x[batch])
+        each = nn.functional.binary_cross_entropy_with_logits(logits.float(), y[batch], reduction="none")  # (clicks,)
+        loss = (each * w[batch]).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        total += loss.detach() * len(batch)  # stays on the device: no step waits for it
+    return float(total) / len(x)
+
+
+def optimiser_of(net: Mlp, chosen: Hyperparameters) -> torch.optim.Optimizer:
+    """AdamW, with L2 on the weights of the two intermediate layers only."""
+    decayed = [net.first.weight, net.second.weight]
+    others = [p for p in net.parameters() if all(p is not d for d in decayed)]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": chosen.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=chosen.learning_rate,
+    )
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware has instructions for bfloat16 products; elsewhere they are several times slower."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    can = torch.cpu.get_capabilities()
+    return bool(can.get("amx_bf16") or can.get("avx512_bf16") or can.get("bf16"))
 
 
 def sample_weights(rows: pl.DataFrame, chosen: Hyperparameters) -> Floats:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -22,7 +24,7 @@ from training.scoring import open_scorer
 from training.simulator import Traffic
 from training.simulator.log import simulated_log
 from training.slice_names import slice_names
-from training.train import split_by_time
+from training.train import fit, sample_weights, split_by_time
 
 MONDAY = dt.datetime(2026, 11, 2, tzinfo=dt.UTC)
 TRAFFIC = Traffic(seed=7, start=MONDAY, clicks_per_day=4_000)
@@ -61,9 +63,24 @@ def evidence_of(model_dir: Path) -> Any:
 
 def test_the_same_run_twice_gives_the_same_bytes(model_dir: Path, channel: Path, tmp_path: Path) -> None:
     again = train.main({"training": channel}, tmp_path, QUICK)
-    one, other = (folder / "releases" / again / "weights.safetensors" for folder in (model_dir, tmp_path))
-    assert one.read_bytes() == other.read_bytes()
+    folders = [folder / "releases" / again for folder in (model_dir, tmp_path)]
+    for name in ("weights.safetensors", "release.json", "evidence.json"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
     assert load_releases(tmp_path).champion == load_releases(model_dir).champion
+
+
+def test_mixed_precision_trains_and_twice_to_the_same_bits(rows: pl.DataFrame) -> None:
+    chosen = Hyperparameters(epochs=1, batch_rows=512, precision="mixed")
+    split = split_by_time(rows, chosen)
+    few = replace(split, train=split.train[:2_000], validation=split.validation[:500])
+    weights = sample_weights(few.train, chosen)
+
+    one, other = fit(few, weights, chosen), fit(few, weights, chosen)
+    assert one.first_weight.dtype == np.float32
+    assert one.first_weight.tobytes() == other.first_weight.tobytes()
+    exact = fit(few, weights, replace(chosen, precision="f32"))
+    assert exact.first_weight.tobytes() != one.first_weight.tobytes()
+    np.testing.assert_allclose(one.first_weight, exact.first_weight, atol=0.05)
 
 
 def test_another_seed_gives_other_weights(champion: LoadedRelease, channel: Path, tmp_path: Path) -> None:
@@ -180,6 +197,7 @@ def test_refuses_a_job_without_its_channel(tmp_path: Path) -> None:
     [
         ("epoch", "3"), ("epochs", "three"), ("shuffle_labels", "yes"), ("calibration", "slice"),
         ("calibration_form", "best"), ("fpr_bound", "lower"), ("fpr_budget", "0"), ("certify_share", "1"),
+        ("precision", "f16"),
     ],
 )  # fmt: skip
 def test_refuses_a_hyperparameter_it_cannot_read(name: str, text: str) -> None:
