@@ -22,6 +22,7 @@ SHORT: Final = (
     "handler",
     "latency",
     "calibration",
+    "training",
 )
 """Each takes a few minutes at most; `make bench` runs all of them."""
 LONG: Final = ("features", "quality", "certificate", "dataset", "backfill", "real_logs", "malformed", "chaos_online")
