@@ -91,7 +91,7 @@ def plan_of(clicks: pl.DataFrame, purchases: pl.DataFrame, settings: BacktestSet
     if settings.train_days is not None:
         split = first + settings.train_days * DAY
     else:
-        mature = clicks["at"].filter(clicks["at"] <= last - window).sort()
+        mature = clicks["at"].filter(clicks["at"] <= max(last - window, first)).sort()
         split = from_epoch_ms(int(mature.to_physical()[int(settings.train_share * (len(mature) - 1))]))
         if span >= _WHOLE_DAYS_FROM:
             split = split.replace(hour=0, minute=0, second=0, microsecond=0)
