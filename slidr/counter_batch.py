@@ -127,10 +127,9 @@ def counter_batch_of_columns(
     for name, values, number in columns:
         column = IDENTIFIERS.index(name)
         # One digest a distinct value: clicks of one batch share advertisers, agents, addresses.
-        numbers: dict[str | None, int] = {value: number(value) for value in set(values) if value is not None}
-        numbers[None] = 0
-        ids[:, column] = np.fromiter((numbers[value] for value in values), dtype=np.uint64, count=clicks)
-        present[:, column] = np.fromiter((value is not None for value in values), dtype=np.bool_, count=clicks)
+        numbers = {value: 0 if value is None else number(value) for value in set(values)}
+        ids[:, column] = np.fromiter(map(numbers.__getitem__, values), dtype=np.uint64, count=clicks)
+        present[:, column] = [value is not None for value in values] if None in numbers else True
     ip_column, agent_column = IDENTIFIERS.index("ip"), IDENTIFIERS.index("user_agent")
     fingerprint_column = IDENTIFIERS.index("device_fp")
     present[:, fingerprint_column] = present[:, ip_column] | present[:, agent_column]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from slidr.click import Device
 from slidr.contract import from_epoch_ms
-from slidr.counters import ENTITIES, GAPS, IP, RAW_COLUMNS, entity_slice
+from slidr.counters import ENTITIES, GAPS, RAW_COLUMNS
 from slidr.errors import FeatureMismatch
 
 Transform = Literal["identity", "log1p"]
@@ -35,6 +35,7 @@ class Feature:
 
 _WINDOW_S: Final = {"10s": 10, "1m": 60, "10m": 600, "1h": 3600, "24h": 86_400}
 DEVICES: Final = tuple(Device)
+_DEVICE_CODE: Final = {device: code for code, device in enumerate(DEVICES)}
 PROFILE_COLUMNS: Final = (
     "ip.clicks_per_day",
     "ip.users_per_day",
@@ -109,15 +110,26 @@ FEATURES: Final[tuple[Feature, ...]] = (
 FEATURE_NAMES: Final[tuple[str, ...]] = tuple(feature.name for feature in FEATURES)
 FEATURE_COUNT: Final = len(FEATURES)
 FEATURE_INDEX: Final = {name: i for i, name in enumerate(FEATURE_NAMES)}
-_COUNTS: Final = [i for i, name in enumerate(RAW_COLUMNS) if name in FEATURE_INDEX]
+_COUNTS: Final = np.array([i for i, name in enumerate(RAW_COLUMNS) if name in FEATURE_INDEX])
 """Raw counts that are features as they are; `_COUNTED` are their columns in the matrix."""
-_COUNTED: Final = [FEATURE_INDEX[RAW_COLUMNS[i]] for i in _COUNTS]
-_GAPS: Final = [RAW_COLUMNS.index(f"{entity.name}.gap_{i}_ms") for entity in ENTITIES for i in range(1, GAPS + 1)]
-_GAP_FEATURES: Final = [
-    FEATURE_INDEX[f"{entity.name}.{name}"]
-    for entity in ENTITIES
-    for name in ("has_previous", "gap_s", "gap_mean_s", "gap_cv")
-]
+_COUNTED: Final = np.array([FEATURE_INDEX[RAW_COLUMNS[i]] for i in _COUNTS])
+_GAPS: Final = np.array(
+    [RAW_COLUMNS.index(f"{entity.name}.gap_{i}_ms") for entity in ENTITIES for i in range(1, GAPS + 1)]
+)
+_GAP_FEATURES: Final = np.array(
+    [
+        FEATURE_INDEX[f"{entity.name}.{name}"]
+        for entity in ENTITIES
+        for name in ("has_previous", "gap_s", "gap_mean_s", "gap_cv")
+    ]
+)
+_KINDS: Final = ("ip", "user", "ua")
+_KNOWN: Final = np.array([FEATURE_INDEX[f"profile.{kind}.known"] for kind in _KINDS])
+_FIRST_OF_KIND: Final = np.array([PROFILE_COLUMNS.index(f"{kind}.clicks_per_day") for kind in _KINDS])
+_PER_MEMBER: Final = np.array([FEATURE_INDEX[f"ip.clicks_per_{member}_24h"] for member in ("user", "session")])
+_OWN: Final = RAW_COLUMNS.index("ip.present")
+_CLICKS_24H: Final = RAW_COLUMNS.index("ip.n_24h")
+_MEMBERS_24H: Final = np.array([RAW_COLUMNS.index(f"ip.{member}s_24h") for member in ("user", "session")])
 
 
 def spec_hash(features: Sequence[Feature] = FEATURES) -> str:
@@ -148,11 +160,10 @@ def context_of(
     at_ms: Sequence[int], time_zones: Sequence[str], logged_in: Sequence[bool], devices: Sequence[Device]
 ) -> ClickContext:
     """The context of a batch of clicks."""
-    codes = {device: i for i, device in enumerate(DEVICES)}
     return ClickContext(
         minute_of_week=local_minute_of_week(np.asarray(at_ms, dtype=np.int64), time_zones),
         logged_in=np.asarray(logged_in, dtype=np.bool_),
-        device=np.fromiter((codes[device] for device in devices), dtype=np.int8, count=len(devices)),
+        device=np.fromiter(map(_DEVICE_CODE.__getitem__, devices), dtype=np.int8, count=len(devices)),
     )
 
 
@@ -178,9 +189,9 @@ def local_minute_of_week(at_ms: NDArray[np.int64], time_zones: Sequence[str]) ->
     >>> local_minute_of_week(np.array([1795435200000]), ["Asia/Tokyo"])  # Monday 12:00 UTC
     array([1260], dtype=int32)
     """
-    numbers = {zone: number for number, zone in enumerate(dict.fromkeys(time_zones))}
-    zone = np.fromiter(map(numbers.__getitem__, time_zones), dtype=np.int64, count=len(time_zones))
-    return minute_of_week_in(tuple(numbers), zone, at_ms)
+    quarters = (at_ms // _QUARTER_MS).tolist()
+    offsets = np.fromiter(map(_offset_minutes, time_zones, quarters), dtype=np.int64, count=len(quarters))
+    return _minute_of_week(at_ms, offsets)
 
 
 def minute_of_week_in(
@@ -194,9 +205,12 @@ def minute_of_week_in(
     # The zone database is asked once for each zone and quarter that occurs, not for each click.
     asked, which = np.unique(at_ms // _QUARTER_MS * len(zones) + zone, return_inverse=True)
     offsets = [_offset_minutes(zones[key % len(zones)], key // len(zones)) for key in asked.tolist()]
+    return _minute_of_week(at_ms, np.array(offsets, dtype=np.int64)[which])
+
+
+def _minute_of_week(at_ms: NDArray[np.int64], offset_minutes: NDArray[np.int64]) -> NDArray[np.int32]:
     monday = 3 * 1440  # 1970-01-01 was a Thursday
-    minutes = at_ms // 60_000 + np.array(offsets, dtype=np.int64)[which] + monday
-    return np.asarray(minutes % 10_080, dtype=np.int32)
+    return np.asarray((at_ms // 60_000 + offset_minutes + monday) % 10_080, dtype=np.int32)
 
 
 def no_profiles(clicks: int) -> Floats:
@@ -218,14 +232,11 @@ def assemble(counts: Counts, context: ClickContext, profiles: Floats) -> Floats:
     _require("counts", counts, np.int32, len(RAW_COLUMNS))
     _require("profiles", profiles, np.float32, len(PROFILE_COLUMNS))
     matrix = np.zeros((len(counts), FEATURE_COUNT), dtype=np.float32)
-    matrix[:, _COUNTED] = counts[:, _COUNTS]
-    gaps = counts[:, _GAPS].reshape(-1, GAPS)  # (clicks x entities, GAPS)
+    matrix[:, _COUNTED] = counts.take(_COUNTS, axis=1)
+    gaps = counts.take(_GAPS, axis=1).reshape(-1, GAPS)  # (clicks x entities, GAPS)
     matrix[:, _GAP_FEATURES] = _gap_features(gaps).reshape(len(counts), -1)
-    per_ip = counts[:, entity_slice(IP)]
-    clicks_24h = per_ip[:, IP.columns.index("n_24h")] + per_ip[:, 0]  # the click itself, where it has an IP
-    for member in ("user", "session"):
-        distinct = np.maximum(per_ip[:, IP.columns.index(f"{member}s_24h")], 1)
-        matrix[:, FEATURE_INDEX[f"ip.clicks_per_{member}_24h"]] = clicks_24h / distinct
+    clicks_24h = counts[:, _CLICKS_24H] + counts[:, _OWN]  # the click itself, where it has an IP
+    matrix[:, _PER_MEMBER] = clicks_24h[:, None] / np.maximum(counts.take(_MEMBERS_24H, axis=1), 1)
     fill_context(matrix, context)
     fill_profiles(matrix, profiles)
     return matrix
@@ -244,18 +255,17 @@ def fill_profiles(matrix: Floats, profiles: Floats) -> None:
 
     Where no key is known they are zeros.
     """
-    for key in ("ip", "user", "ua"):
-        columns = [i for i, name in enumerate(PROFILE_COLUMNS) if name.startswith(f"{key}.")]
-        matrix[:, FEATURE_INDEX[f"profile.{key}.known"]] = ~np.isnan(profiles[:, columns[0]])
+    absent = np.isnan(profiles)
+    matrix[:, _KNOWN] = ~absent[:, _FIRST_OF_KIND]
     start = FEATURE_INDEX[f"profile.{PROFILE_COLUMNS[0]}"]
-    matrix[:, start : start + len(PROFILE_COLUMNS)] = np.nan_to_num(profiles, nan=0.0)
+    matrix[:, start : start + len(PROFILE_COLUMNS)] = np.where(absent, np.float32(0.0), profiles)
 
 
 def _gap_features(gaps_ms: Counts) -> Floats:
     """has_previous, gap_s, gap_mean_s, gap_cv of gaps in ms, shape (clicks, GAPS), -1 where absent; zeros then."""
     known = gaps_ms >= 0
     n = known.sum(axis=1)
-    gaps_s = np.where(known, gaps_ms, 0) / 1000.0
+    gaps_s = np.maximum(gaps_ms, 0) / 1000.0
     divisor = np.maximum(n, 1)
     mean = _sum_of_eight(gaps_s) / divisor
     spread = np.where(known, gaps_s - mean[:, None], 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Final
 
@@ -13,11 +14,14 @@ from numpy.typing import NDArray
 
 from slidr import counters
 from slidr.counter_batch import IDENTIFIERS, CounterBatch, Ids
-from slidr.counters import CAPS, ENTITIES, GAPS, RAW_COLUMNS, Caps, Entity, MemberSet, entity_slice
+from slidr.counters import CAPS, ENTITIES, RAW_COLUMNS, Caps, Entity, MemberSet, entity_slice
 
 KEY_LAYOUT: Final = b"1"
 """Version of the value layout in counters.lua: a new layout means new keys, so that old and new functions coexist."""
 KEY_BYTES: Final = 10
+_CLICK_BYTES: Final = 14
+_MEMBER_BYTES: Final = 9
+_COLUMNS: Final = tuple(map(entity_slice, ENTITIES))
 
 Bytes = NDArray[np.uint8]
 
@@ -89,32 +93,94 @@ def encode(batch: CounterBatch, function: str) -> Calls:
     >>> encode(one, "f").keys
     [b'u1aaaaaaaa']
     """
+    identifiers = _flagged(batch)
+    click = np.concatenate([_big_endian(batch.at_ms.astype(np.uint64))[:, 2:], _big_endian(batch.click_id)], axis=1)
     keys: list[bytes] = []
     commands: list[bytes] = []
     rows: list[NDArray[np.intp]] = []
-    for entity in ENTITIES:
-        present = np.flatnonzero(batch.present[:, IDENTIFIERS.index(entity.name)])
+    for form in _forms(function):
+        present = np.flatnonzero(batch.present[:, form.identifier])
         rows.append(present)
         if len(present):
-            own = batch.rows(present)
-            key, argument = _keys(entity, own), _arguments(entity, own)
-            keys += _each_row(key)
-            commands += _each_row(_commands(function, key, argument))
+            table = np.repeat(form.template, len(present), axis=0)
+            key = table[:, form.key]
+            key[:, len(KEY_LAYOUT) + 1 :] = identifiers[present, form.identifier, 1:]
+            table[:, form.click] = click[present]
+            table[:, form.members] = identifiers[present[:, None], form.member_identifiers].reshape(len(present), -1)
+            keys += _each_row(np.ascontiguousarray(key))
+            commands += _each_row(table)
     return Calls(keys=keys, commands=commands, rows=tuple(rows), clicks=batch.clicks)
 
 
 def decode(calls: Calls, replies: Sequence[bytes]) -> NDArray[np.int32]:
     """The raw count matrix, int32, shape (clicks, len(RAW_COLUMNS)), from the replies in the order of the calls."""
-    counts = np.zeros((calls.clicks, len(RAW_COLUMNS)), dtype=np.int32)
+    counts = np.repeat(_ABSENT, calls.clicks, axis=0)
     start = 0
-    for entity, rows in zip(ENTITIES, calls.rows, strict=True):
-        columns = entity_slice(entity)
-        gap = columns.start + entity.columns.index("gap_1_ms")
-        counts[:, gap : gap + GAPS] = -1
-        own = b"".join(replies[start : start + len(rows)])
-        counts[rows, columns] = np.frombuffer(own, dtype="<i4").reshape(len(rows), len(entity.columns))
-        start += len(rows)
+    for entity, columns, rows in zip(ENTITIES, _COLUMNS, calls.rows, strict=True):
+        if len(rows):
+            own = b"".join(replies[start : start + len(rows)])
+            counts[rows, columns] = np.frombuffer(own, dtype="<i4").reshape(len(rows), len(entity.columns))
+            start += len(rows)
     return counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Where things stand in the calls of one entity, which all have one length: RESP of FCALL function 1 key argument.
+
+    The key is the entity's letter, the layout's version, the identifier. The argument is the click's time (6 bytes) and
+    id (8), then for each member set whether the click has the member (1) and which (8); all of them big-endian.
+    """
+
+    template: Bytes
+    """A call with zeros for what differs, shape (1, bytes)."""
+    identifier: int
+    """Column of `CounterBatch.ids` that is the key."""
+    key: slice
+    click: slice
+    members: slice
+    member_identifiers: NDArray[np.intp]
+    """Columns of `CounterBatch.ids` that are the members."""
+
+
+@cache
+def _forms(function: str) -> tuple[_Form, ...]:
+    """The form of every entity's calls."""
+    return tuple(_form(entity, function.encode()) for entity in ENTITIES)
+
+
+def _form(entity: Entity, function: bytes) -> _Form:
+    size = _CLICK_BYTES + _MEMBER_BYTES * len(entity.members)
+    head = b"*5\r\n$5\r\nFCALL\r\n$%d\r\n%b\r\n$1\r\n1\r\n$%d\r\n" % (len(function), function, KEY_BYTES)
+    key = (_letter(entity).encode() + KEY_LAYOUT).ljust(KEY_BYTES, b"\0")
+    middle = b"\r\n$%d\r\n" % size
+    click = len(head + key + middle)
+    members = click + _CLICK_BYTES
+    call = head + key + middle + bytes(size) + b"\r\n"
+    return _Form(
+        template=np.frombuffer(call, dtype=np.uint8).reshape(1, -1),
+        identifier=IDENTIFIERS.index(entity.name),
+        key=slice(len(head), len(head) + KEY_BYTES),
+        click=slice(click, members),
+        members=slice(members, click + size),
+        member_identifiers=np.array([IDENTIFIERS.index(each.member) for each in entity.members], dtype=np.intp),
+    )
+
+
+def _flagged(batch: CounterBatch) -> Bytes:
+    """Of every identifier whether it is there, then its eight bytes; shape (clicks, len(IDENTIFIERS), 9)."""
+    flagged = np.empty((*batch.ids.shape, _MEMBER_BYTES), dtype=np.uint8)
+    flagged[:, :, 0] = batch.present
+    flagged[:, :, 1:] = _big_endian(batch.ids)
+    return flagged
+
+
+def _absent() -> NDArray[np.int32]:
+    """The raw counts of a click that has no entity: zeros, and gaps of -1; shape (1, len(RAW_COLUMNS))."""
+    return np.array([[-1 if ".gap_" in name else 0 for name in RAW_COLUMNS]], dtype=np.int32)
+
+
+_ABSENT: Final = _absent()
 
 
 def _lua(value: int | tuple[int, ...]) -> str:
@@ -125,41 +191,9 @@ def _letter(entity: Entity) -> str:
     return entity.name[0]
 
 
-def _keys(entity: Entity, batch: CounterBatch) -> Bytes:
-    keys = np.empty((batch.clicks, KEY_BYTES), dtype=np.uint8)
-    keys[:, :2] = np.frombuffer(_letter(entity).encode() + KEY_LAYOUT, dtype=np.uint8)
-    keys[:, 2:] = _big_endian(batch.ids[:, IDENTIFIERS.index(entity.name)])
-    return keys
-
-
-def _arguments(entity: Entity, batch: CounterBatch) -> Bytes:
-    arguments = np.zeros((batch.clicks, 14 + 9 * len(entity.members)), dtype=np.uint8)
-    arguments[:, :6] = _big_endian(batch.at_ms.astype(np.uint64))[:, 2:]
-    arguments[:, 6:14] = _big_endian(batch.click_id)
-    for i, member_set in enumerate(entity.members):
-        column, start = IDENTIFIERS.index(member_set.member), 14 + 9 * i
-        arguments[:, start] = batch.present[:, column]
-        arguments[:, start + 1 : start + 9] = _big_endian(batch.ids[:, column])
-    return arguments
-
-
-def _commands(function: str, keys: Bytes, arguments: Bytes) -> Bytes:
-    """FCALL function 1 key argument, a row each: calls of one entity have one length, so they share one template."""
-    name, size = function.encode(), arguments.shape[1]
-    head = b"*5\r\n$5\r\nFCALL\r\n$%d\r\n%s\r\n$1\r\n1\r\n$%d\r\n" % (len(name), name, KEY_BYTES)
-    middle = b"\r\n$%d\r\n" % size
-    template = head + bytes(KEY_BYTES) + middle + bytes(size) + b"\r\n"
-    commands = np.tile(np.frombuffer(template, dtype=np.uint8), (len(keys), 1))
-    start = len(head)
-    commands[:, start : start + KEY_BYTES] = keys
-    start += KEY_BYTES + len(middle)
-    commands[:, start : start + size] = arguments
-    return commands
-
-
 def _big_endian(values: Ids) -> Bytes:
-    """Shape (values, 8)."""
-    return values.astype(">u8").view(np.uint8).reshape(len(values), 8)
+    """The bytes of each value; shape (..., 8)."""
+    return values.astype(">u8").view(np.uint8).reshape(*values.shape, 8)
 
 
 def _each_row(table: Bytes) -> list[bytes]:

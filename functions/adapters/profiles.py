@@ -29,7 +29,10 @@ _MOST: Final = 1e12
 Profile = tuple[float, float, float]
 """Clicks a day, users a day (NaN for a user), first seen in epoch seconds."""
 ABSENT: Final[Profile] = (math.nan, math.nan, math.nan)
-_FIELD: Final = {"clicks_per_day": 0, "users_per_day": 1, "age_days": 2}
+_KINDS: Final = ("ip", "user", "ua")
+_FIELDS: Final = ("clicks_per_day", "users_per_day", "age_days")
+_KIND_OF: Final = np.array([_KINDS.index(name.partition(".")[0]) for name in PROFILE_COLUMNS])
+_FIELD_OF: Final = np.array([_FIELDS.index(name.partition(".")[2]) for name in PROFILE_COLUMNS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,23 +82,20 @@ class Profiles:
 
         What cannot be read fails only the clicks that need it.
         """
-        columns = {
-            kind: [None if token is None else f"{kind}#{token}" for token in getattr(keys, kind)]
-            for kind in ("ip", "user", "ua")
-        }
-        wanted = dict.fromkeys(key for column in columns.values() for key in column if key is not None)
+        columns = [
+            [None if token is None else f"{kind}#{token}" for token in tokens]
+            for kind, tokens in zip(_KINDS, (keys.ip, keys.user, keys.ua), strict=True)
+        ]
+        wanted = dict.fromkeys(key for column in columns for key in column if key is not None)
         known, error = self._lookup(list(wanted))
-        matrix = np.full((len(at_ms), len(PROFILE_COLUMNS)), np.nan, dtype=np.float32)
+        read = [[ABSENT if key is None else known.get(key) for key in column] for column in columns]
+        profiles = np.array([[profile or ABSENT for profile in column] for column in read], dtype=np.float64)
+        profiles = profiles.reshape(len(_KINDS), len(at_ms), len(ABSENT))
+        profiles[:, :, 2] = np.maximum(at_ms / 1000.0 - profiles[:, :, 2], 0.0) / _DAY_S  # first seen -> age
         failed = np.zeros(len(at_ms), dtype=np.bool_)
-        for kind, column in columns.items():
-            present = [ABSENT if key is None else known.get(key) for key in column]
-            failed |= np.fromiter((profile is None for profile in present), dtype=np.bool_, count=len(present))
-            block = np.array([profile or ABSENT for profile in present], dtype=np.float64).reshape(-1, 3)
-            block[:, 2] = np.maximum(at_ms / 1000.0 - block[:, 2], 0.0) / _DAY_S  # first seen -> age; NaN stays NaN
-            for index, name in enumerate(PROFILE_COLUMNS):
-                if name.startswith(f"{kind}."):
-                    matrix[:, index] = block[:, _FIELD[name.partition(".")[2]]]
-        return ProfileRows(matrix=matrix, failed=failed, error=error)
+        if len(known) < len(wanted):
+            failed |= np.array([None in clicks_profiles for clicks_profiles in zip(*read, strict=True)])
+        return ProfileRows(matrix=profiles[_KIND_OF, :, _FIELD_OF].T.astype(np.float32), failed=failed, error=error)
 
     def _lookup(self, keys: Sequence[str]) -> tuple[dict[str, Profile], str]:
         """The profiles that are known, absent ones included, and an error where some key has none."""

@@ -21,7 +21,7 @@ from slidr.features import ClickContext, Floats, assemble, context_of
 from slidr.pseudonym import Pseudonymiser
 from slidr.verdict import Reason
 
-_LATE: Final = [index for index, name in enumerate(RAW_COLUMNS) if name.endswith(".late")]
+_LATE: Final = np.array([index for index, name in enumerate(RAW_COLUMNS) if name.endswith(".late")])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +56,14 @@ def enrich(clicks: Sequence[Click], services: Services) -> Enriched:
     profiles, context, crawlers = known()
     if profiles.error:
         problems.append(f"{Reason.PROFILES_UNAVAILABLE.value}: {profiles.error}")
-    doubts |= np.where(profiles.failed, doubt(Reason.PROFILES_UNAVAILABLE), 0).astype(np.uint8)
+    doubts[profiles.failed] |= doubt(Reason.PROFILES_UNAVAILABLE)
     return Enriched(
         clicks=clicks,
         context=context,
         features=assemble(counts, context, profiles.matrix),
         doubts=doubts,
         crawlers=crawlers,
-        late=np.asarray(counts[:, _LATE].any(axis=1)),
+        late=np.asarray(counts.take(_LATE, axis=1).any(axis=1)),
         problems=tuple(problems),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from slidr.errors import DependencyUnavailable, ReleaseInvalid, ScoringUnavailab
 from slidr.features import SPEC_HASH, Floats
 from slidr.pointer import Pointer
 from slidr.policy import Policy
-from slidr.release import HOURS_OF_WEEK, Release
+from slidr.release import Release
 from slidr.slices import SliceMap
 from slidr.verdict import Decision, Mode, Reason, Verdict, is_billable
 
@@ -197,6 +198,6 @@ def _modes(clicks: Sequence[Click], policy: Policy) -> list[Mode]:
 def _expected_invalid(release: Release | None, enriched: Enriched, decisions: Sequence[Decision]) -> float:
     if release is None:
         return 0.0
-    decided = np.fromiter((d is not Decision.UNDECIDED for d in decisions), dtype=np.bool_, count=len(decisions))
-    hours = enriched.context.minute_of_week[decided] // 60 % HOURS_OF_WEEK
-    return float(np.asarray(release.expected_ivr)[hours].sum())
+    hours = (enriched.context.minute_of_week // 60).tolist()
+    decided = zip(hours, decisions, strict=True)
+    return math.fsum(release.expected_ivr[hour] for hour, decision in decided if decision is not Decision.UNDECIDED)
