@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pybreaker import CircuitBreaker, CircuitBreakerError
 
+from functions.adapters.signed_invocations import InvokesEndpoints
 from slidr.errors import ScoringUnavailable
 from slidr.features import FEATURE_COUNT, SPEC_HASH, Floats
-
-if TYPE_CHECKING:
-    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 CONTENT_TYPE: Final = "application/x-slidr-features"
 ACCEPT: Final = "application/x-slidr-scores"
@@ -51,7 +49,7 @@ class Endpoint:
     the warm function.
     """
 
-    def __init__(self, client: SageMakerRuntimeClient, name: str, *, breaker: CircuitBreaker) -> None:
+    def __init__(self, client: InvokesEndpoints, name: str, *, breaker: CircuitBreaker) -> None:
         self._client = client
         self._name = name
         self._breaker = breaker

@@ -40,7 +40,7 @@ class Settings:
     endpoint_connect_timeout_ms: int = 500
     endpoint_read_timeout_ms: int = 2_000
     endpoint_attempts: int = 2
-    """Tries of one invocation in all; retries draw on botocore's retry quota."""
+    """Tries of one invocation in all, at least 2: a lean one, then the SDK's, whose retries draw on its retry quota."""
     breaker_failures: int = 5
     """Failed invocations in a row after which the circuit opens."""
     breaker_reset_ms: int = 10_000

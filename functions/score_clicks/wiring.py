@@ -12,11 +12,13 @@ from pybreaker import CircuitBreaker
 from functions.adapters.attempts import Attempts
 from functions.adapters.counters import Counters
 from functions.adapters.endpoint import Endpoint, endpoint_config
+from functions.adapters.kept_connection import KeptConnection
 from functions.adapters.profiles import Profiles
 from functions.adapters.reject_store import RejectStore
 from functions.adapters.release_store import ReleaseStore
 from functions.adapters.secrets import Secrets
 from functions.adapters.serving_state import ServingStateReader
+from functions.adapters.signed_invocations import SignedInvocations
 from functions.adapters.undecided_queue import UndecidedQueue
 from functions.adapters.verdict_stream import VerdictStream
 from functions.score_clicks.services import Services
@@ -68,14 +70,7 @@ def open_services(settings: Settings) -> Services:
             dynamodb, settings.control_table, keep_s=settings.pointer_cache_s, max_age_s=settings.pointer_max_age_s
         ),
         endpoint=Endpoint(
-            session.client(
-                "sagemaker-runtime",
-                config=endpoint_config(
-                    connect_timeout_ms=settings.endpoint_connect_timeout_ms,
-                    read_timeout_ms=settings.endpoint_read_timeout_ms,
-                    attempts=settings.endpoint_attempts,
-                ),
-            ),
+            _invocations(session, settings),
             settings.endpoint_name,
             breaker=CircuitBreaker(fail_max=settings.breaker_failures, reset_timeout=settings.breaker_reset_ms / 1000),
         ),
@@ -88,3 +83,16 @@ def open_services(settings: Settings) -> Services:
     gc.collect()
     gc.freeze()  # a full collection over all that was just made would stall a batch for nothing
     return services
+
+
+def _invocations(session: boto3.session.Session, settings: Settings) -> SignedInvocations:
+    waits = {
+        "connect_timeout_ms": settings.endpoint_connect_timeout_ms,
+        "read_timeout_ms": settings.endpoint_read_timeout_ms,
+    }
+    client = session.client(
+        "sagemaker-runtime", config=endpoint_config(**waits, attempts=settings.endpoint_attempts - 1)
+    )
+    return SignedInvocations(
+        client, session.get_credentials(), post=KeptConnection(client.meta.endpoint_url, **waits).post
+    )
