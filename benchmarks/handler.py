@@ -93,7 +93,7 @@ def measure() -> Measured:
         notes=[
             f"{RUNS} runs of {BATCHES} batches of {BATCH} clicks of one simulated day, {len(clicks):,} clicks in all",
             "the floor takes turns with the function, batch by batch, on a cache of its own with the same history",
-            "real: Valkey, counters, endpoint process (ONNX Runtime, CPU), boto3's invocation over HTTP",
+            "real: Valkey, counters, endpoint process (ONNX Runtime, CPU), signed invocation over HTTP",
             "from memory: Kinesis, DynamoDB, S3; no TLS, no network",
         ],
         missed=missed,

@@ -1,34 +1,44 @@
 """Latency of one click's decision at 200 clicks a second, beside a bare PING and a bare HTTP echo at the same pace.
 
 A decision is the function's own code from a Kinesis event of one click to its encoded verdict: parsing, pseudonyms,
-four counter calls on a real Valkey, features, one invocation of the real endpoint by boto3, the verdict
+four counter calls on a real Valkey, features, one signed invocation of the real endpoint, the verdict
 (`benchmarks/online_path.py` says what stands in for AWS). The floor does the two round trips alone, over bare sockets:
 a PING to the same Valkey, then a POST of one click's features to an echo server of the endpoint's kind.
 
 The load is open: click i is due at start + i / 200 s, whatever became of those before it, and its latency is counted
-from when it was due. So a stall counts for every click that it makes late ("coordinated omission" is avoided). One
-process decides them one after another, as the function does for a shard. Decisions and floor take turns, run by run.
+from when it was due. So a stall counts for every click that it makes late ("coordinated omission" is avoided). As
+deployed, a shard has two lanes (`functions.parallelisation`): two processes with the function's services share the
+clicks by a hash of their id, each deciding its own one after another. Decisions and floor take turns, run by run.
 """
 
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import socket
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.harness import Measured
-from benchmarks.online_path import HOST, NotDecided, decide, online_path, serving, simulated_clicks, stream_event
+from benchmarks.online_path import HOST, NotDecided, Servers, decide, servers, serving, simulated_clicks, stream_event
 from local.cloud.containers import free_port
+from local.sources.event import Event
 from slidr.features import FEATURE_COUNT
+
+Floats = NDArray[np.float64]
 
 FIGURES: Final = {
     "p50_ms": "of a decision, median run",
@@ -38,6 +48,7 @@ FIGURES: Final = {
     "floor_p99_9_ms": "of bare PING + bare HTTP echo, median run",
 }
 CLICKS_PER_S: Final = 200
+LANES: Final = 2
 RUNS: Final = 5
 CLICKS: Final = 4_000
 """A run's clicks: 20 seconds, four of them past the 99.9th percentile."""
@@ -49,18 +60,64 @@ _SPIN_S: Final = 0.001
 """The scheduler sleeps until then and spins the rest: a sleep alone wakes up late."""
 
 
-def latencies_ms(tasks: Sequence[Callable[[], None]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Milliseconds from when each task was due to when it was done."""
+def latencies_ms(tasks: Sequence[Callable[[], None]], due_s: Floats) -> Floats:
+    """Milliseconds from when each task was due, by the clock of `time.perf_counter`, to when it was done."""
     took = np.empty(len(tasks))
-    start = time.perf_counter() + 0.05
-    for place, task in enumerate(tasks):
-        due = start + place / CLICKS_PER_S
+    for place, (task, due) in enumerate(zip(tasks, due_s.tolist(), strict=True)):
         while (left := due - time.perf_counter()) > 0:
             if left > _SPIN_S:
                 time.sleep(left - _SPIN_S)
         task()
         took[place] = time.perf_counter() - due
     return took * 1000
+
+
+def schedule_s(tasks: int) -> Floats:
+    """When each of as many tasks is due, soon from now; the clock is the whole machine's."""
+    return time.perf_counter() + 0.1 + np.arange(tasks) / CLICKS_PER_S
+
+
+class Lanes:
+    """Processes that decide clicks side by side, as concurrent executions of the function do."""
+
+    def __init__(self, found: Servers) -> None:
+        spawning = multiprocessing.get_context("spawn")
+        self._lanes: list[tuple[BaseProcess, Connection]] = []
+        for _ in range(LANES):
+            ours, theirs = spawning.Pipe()
+            process = spawning.Process(target=_lane, args=(found, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            self._lanes.append((process, ours))
+
+    def latencies_ms(self, clicks: Sequence[Event]) -> Floats:
+        """Of each click, in the lanes' order."""
+        lane_of = np.array([crc32(click.key.encode()) % LANES for click in clicks])
+        events = [[stream_event([clicks[i]]) for i in np.flatnonzero(lane_of == lane)] for lane in range(LANES)]
+        for (_, lane), own in zip(self._lanes, events, strict=True):
+            lane.send(own)
+        for _, lane in self._lanes:
+            lane.recv()  # ready
+        due_s = schedule_s(len(clicks))
+        for number, (_, lane) in enumerate(self._lanes):
+            lane.send(due_s[lane_of == number])
+        return np.concatenate([lane.recv() for _, lane in self._lanes])
+
+    def close(self) -> None:
+        for process, lane in self._lanes:
+            lane.close()
+            process.join()
+
+
+def _lane(found: Servers, parent: Connection) -> None:
+    """Decide runs of events, each when it is due, until the other end closes."""
+    with found.services() as services, suppress(EOFError):
+        while True:
+            tasks = [partial(decide, event, services) for event in parent.recv()]
+            gc.collect()
+            gc.freeze()  # the tasks, which the function would not hold
+            parent.send("ready")
+            parent.send(latencies_ms(tasks, parent.recv()))
 
 
 class Floor:
@@ -94,22 +151,20 @@ class Floor:
 
 def measure() -> Measured:
     clicks = simulated_clicks(WARM_UP + RUNS * CLICKS)
-    decided: list[Any] = []
-    floors: list[Any] = []
+    decided: list[Floats] = []
+    floors: list[Floats] = []
     echo_port = free_port()
     with (
         tempfile.TemporaryDirectory() as folder,
-        online_path(Path(folder)) as path,
+        servers(Path(folder)) as (found, _),
         serving([sys.executable, "-m", "benchmarks.echo_server", str(echo_port)], echo_port, Path(folder), {}),
+        closing(Lanes(found)) as lanes,
+        closing(Floor(cache_port=found.cache_port, echo_port=echo_port)) as floor,
     ):
-        floor = Floor(cache_port=path.cache.port, echo_port=echo_port)
-        tasks = [partial(decide, stream_event([click]), path.services) for click in clicks]
-        gc.freeze()  # with the tasks, which the function would not hold
-        latencies_ms(tasks[:WARM_UP])
-        for start in range(WARM_UP, len(tasks), CLICKS):
-            decided.append(latencies_ms(tasks[start : start + CLICKS]))
-            floors.append(latencies_ms([floor] * CLICKS))
-        floor.close()
+        lanes.latencies_ms(clicks[:WARM_UP])
+        for start in range(WARM_UP, len(clicks), CLICKS):
+            decided.append(lanes.latencies_ms(clicks[start : start + CLICKS]))
+            floors.append(latencies_ms([floor] * CLICKS, schedule_s(CLICKS)))
     percentiles = {"p50_ms": 50, "p99_ms": 99, "p99_9_ms": 99.9}
     of_runs = {name: [float(np.percentile(run, q)) for run in decided] for name, q in percentiles.items()}
     of_runs |= {
@@ -134,7 +189,8 @@ def measure() -> Measured:
         ],
         notes=[
             f"{RUNS} runs of {CLICKS:,} clicks at {CLICKS_PER_S}/s, a floor run after each; counted from when due",
-            "real: Valkey, counters, endpoint process (ONNX Runtime, CPU), boto3's invocation over HTTP",
+            f"{LANES} lanes, as a shard has by default",
+            "real: Valkey, counters, endpoint process (ONNX Runtime, CPU), signed invocation over HTTP",
             "from memory: Kinesis, DynamoDB, S3; no TLS, no network, not SageMaker's own routing",
             f"goal of {GOAL_P99_9_MS:g} ms at p99.9: {reached}; p99.9 is {p99_9 / floor_p99_9:.1f} times the floor's",
         ],

@@ -1,6 +1,6 @@
 """The online path as it is deployed, for benchmarks: real counters on a real Valkey, the real endpoint in its process.
 
-What stands in: Kinesis, DynamoDB, S3 and SQS answer at once, from memory. boto3's request to SageMaker is made, signed
+What stands in: Kinesis, DynamoDB, S3 and SQS answer at once, from memory. The request to SageMaker is made, signed
 and read as on AWS, but goes straight to the container (`/endpoints/NAME/invocations` becomes `/invocations`), without
 TLS and without the service's own routing.
 """
@@ -22,16 +22,19 @@ from typing import Any, Final
 
 import boto3
 import numpy as np
+from botocore.credentials import Credentials
 from pybreaker import CircuitBreaker
 
 from functions.adapters.attempts import Attempts
 from functions.adapters.counter_calls import encode, library
 from functions.adapters.counters import Counters
 from functions.adapters.endpoint import Endpoint, endpoint_config
+from functions.adapters.kept_connection import Answer, KeptConnection
 from functions.adapters.profiles import Profiles
 from functions.adapters.reject_store import RejectStore
 from functions.adapters.release_store import ReleaseStore
 from functions.adapters.serving_state import ServingStateReader
+from functions.adapters.signed_invocations import SignedInvocations
 from functions.adapters.undecided_queue import UndecidedQueue
 from functions.adapters.verdict_stream import VerdictStream
 from functions.score_clicks.records import read_records
@@ -60,6 +63,18 @@ from training.simulator import Traffic
 HOST: Final = "127.0.0.1"
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 CONTROL_TABLE: Final = "control"
+SETTINGS: Final = Settings(
+    stage="bench",
+    verdict_stream="verdicts",
+    quarantine_bucket="rejects",
+    undecided_queue_url="undecided",
+    control_table=CONTROL_TABLE,
+    profile_table="profiles",
+    release_bucket="releases",
+    endpoint_name="slidr",
+    cache_host=HOST,
+    pseudonym_secret_id="none",  # noqa: S106
+)
 STARTS: Final = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
 
 
@@ -91,32 +106,20 @@ class InstantAws:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OnlinePath:
-    services: Services
-    cache: Valkey
+class Servers:
+    """Where the cache and the endpoint answer, and which release is in force."""
+
+    cache_port: int
     endpoint_port: int
+    champion: str
+    release: bytes
 
-
-@contextmanager
-def online_path(directory: Path) -> Iterator[OnlinePath]:
-    """Start the cache and the endpoint and open the services by the function's own defaults."""
-    settings = Settings(
-        stage="bench",
-        verdict_stream="verdicts",
-        quarantine_bucket="rejects",
-        undecided_queue_url="undecided",
-        control_table=CONTROL_TABLE,
-        profile_table="profiles",
-        release_bucket="releases",
-        endpoint_name="slidr",
-        cache_host=HOST,
-        pseudonym_secret_id="none",  # noqa: S106
-    )
-    champion, release = _write_model(directory / "opt-ml" / "model")
-    aws: Any = InstantAws(champion, encode_release(release))
-    with start_valkey(directory / "valkey") as cache, _endpoint(directory / "opt-ml") as port:
+    @contextmanager
+    def services(self) -> Iterator[Services]:
+        """The function's services by its own defaults, as one of its execution environments opens them."""
+        aws: Any = InstantAws(self.champion, self.release)
         counters = Counters.connect(
-            host=cache.host, port=cache.port, cluster=False, tls=False, timeout_ms=settings.cache_timeout_ms
+            host=HOST, port=self.cache_port, cluster=False, tls=False, timeout_ms=SETTINGS.cache_timeout_ms
         )
         once = Attempts(deadline_s=1.0)
         services = Services(
@@ -125,52 +128,75 @@ def online_path(directory: Path) -> Iterator[OnlinePath]:
             counters=counters,
             profiles=Profiles(
                 aws,
-                settings.profile_table,
+                SETTINGS.profile_table,
                 attempts=once,
-                keep_s=settings.profile_cache_s,
-                keep_keys=settings.profile_cache_keys,
+                keep_s=SETTINGS.profile_cache_s,
+                keep_keys=SETTINGS.profile_cache_keys,
             ),
             serving_state=ServingStateReader(
-                aws, settings.control_table, keep_s=settings.pointer_cache_s, max_age_s=settings.pointer_max_age_s
+                aws, SETTINGS.control_table, keep_s=SETTINGS.pointer_cache_s, max_age_s=SETTINGS.pointer_max_age_s
             ),
             endpoint=Endpoint(
-                sagemaker_at(port, settings), settings.endpoint_name, breaker=CircuitBreaker(settings.breaker_failures)
+                sagemaker_at(self.endpoint_port),
+                SETTINGS.endpoint_name,
+                breaker=CircuitBreaker(SETTINGS.breaker_failures),
             ),
-            releases=ReleaseStore(aws, settings.release_bucket),
-            verdicts=VerdictStream(aws, settings.verdict_stream, attempts=once),
-            undecided=UndecidedQueue(aws, settings.undecided_queue_url, attempts=once),
-            rejects=RejectStore(aws, settings.quarantine_bucket),
+            releases=ReleaseStore(aws, SETTINGS.release_bucket),
+            verdicts=VerdictStream(aws, SETTINGS.verdict_stream, attempts=once),
+            undecided=UndecidedQueue(aws, SETTINGS.undecided_queue_url, attempts=once),
+            rejects=RejectStore(aws, SETTINGS.quarantine_bucket),
             now=lambda: dt.datetime.now(dt.UTC),
         )
         gc.collect()
         gc.freeze()  # as the function does once it has its services
         try:
-            yield OnlinePath(services=services, cache=cache, endpoint_port=port)
+            yield services
         finally:
             counters.close()
             gc.unfreeze()
 
 
-def sagemaker_at(port: int, settings: Settings) -> Any:
-    """The function's client of SageMaker, whose requests go straight to the container at `port`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlinePath:
+    services: Services
+    cache: Valkey
+
+
+@contextmanager
+def servers(directory: Path) -> Iterator[tuple[Servers, Valkey]]:
+    """Start the cache and the endpoint."""
+    champion, release = _write_model(directory / "opt-ml" / "model")
+    with start_valkey(directory / "valkey") as cache, _endpoint(directory / "opt-ml") as port:
+        found = Servers(cache_port=cache.port, endpoint_port=port, champion=champion, release=encode_release(release))
+        yield found, cache
+
+
+@contextmanager
+def online_path(directory: Path) -> Iterator[OnlinePath]:
+    """Start the cache and the endpoint and open the services, in this process."""
+    with servers(directory) as (found, cache), found.services() as services:
+        yield OnlinePath(services=services, cache=cache)
+
+
+def sagemaker_at(port: int) -> SignedInvocations:
+    """The function's way to SageMaker, whose requests go straight to the container at `port`."""
+    url = f"http://{HOST}:{port}"
+    waits = {
+        "connect_timeout_ms": SETTINGS.endpoint_connect_timeout_ms,
+        "read_timeout_ms": SETTINGS.endpoint_read_timeout_ms,
+    }
     client = boto3.session.Session().client(
         "sagemaker-runtime",
-        endpoint_url=f"http://{HOST}:{port}",
+        endpoint_url=url,
         region_name="us-east-1",
-        aws_access_key_id="none",
-        aws_secret_access_key="none",  # noqa: S106
-        config=endpoint_config(
-            connect_timeout_ms=settings.endpoint_connect_timeout_ms,
-            read_timeout_ms=settings.endpoint_read_timeout_ms,
-            attempts=settings.endpoint_attempts,
-        ),
+        config=endpoint_config(**waits, attempts=SETTINGS.endpoint_attempts - 1),
     )
+    connection = KeptConnection(url, **waits)
 
-    def to_container(request: Any, **_: Any) -> None:
-        request.url = f"http://{HOST}:{port}/invocations"
+    def to_container(_target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        return connection.post("/invocations", headers, body)
 
-    client.meta.events.register("before-send.sagemaker-runtime.InvokeEndpoint", to_container)
-    return client
+    return SignedInvocations(client, Credentials("none", "none"), post=to_container)
 
 
 def simulated_clicks(count: int) -> list[Event]:
