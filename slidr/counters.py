@@ -1,7 +1,7 @@
 """What the counters mean: windows, bounds and the layout of the raw counts, shared by both implementations.
 
 Online, a server-side function of Redis/Valkey keeps one compact value an entity (functions/adapters/counters.lua).
-Offline, a compiled kernel walks a log (training/counters_kernel.py). Both follow this page to the integer.
+Offline, a compiled kernel walks a log (training/counters_kernel/). Both follow this page to the integer.
 
 **State of one entity value** (a user, a session, an IP, a device fingerprint), given the clicks applied to it so far.
 A click is the pair (at_ms, id), `id` the 64-bit digest of its click_id read as an unsigned big-endian integer; pairs

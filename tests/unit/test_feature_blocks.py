@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from slidr.counter_batch import CounterBatch
 from slidr.counters import DAY_MS, ENTITIES, HOUR_MS, MINUTE_MS, RAW_COLUMNS, TTL_MS, Caps, entity_slice
 from slidr.errors import FeatureMismatch
-from slidr.features import FEATURE_COUNT, ClickContext, Floats, assemble, fill_context, no_profiles
+from slidr.features import FEATURE_COUNT, ClickContext, Floats, assemble, no_profiles
 from tests.counter_histories import NOON_MS, TIGHT_CAPS, batch_of, histories, hot_key, joined, one_key
 from tests.unit.test_features import any_context, any_counts, any_profiles
 from training import feature_blocks as feature_blocks_module
-from training.counters_kernel import NOTHING_LATER, LogCounters, count, event_order
+from training.counters_kernel import NOTHING_LATER, EntityCounts, LogCounters, count, event_order
 from training.feature_blocks import LogFeatures, feature_blocks
 
 
@@ -37,24 +37,24 @@ def in_blocks(log: CounterBatch, context: ClickContext, profiles: Floats | None,
 @pytest.fixture(scope="module", autouse=True)
 def _compile() -> None:
     log = one_key([NOON_MS, NOON_MS + 1])
-    in_blocks(log, *surroundings(log, 0), rows_a_block=1)  # outside hypothesis's clock
+    in_blocks(log, *surroundings(log, 0), rows_a_piece=1)  # outside hypothesis's clock
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     batches=histories(),
     caps=st.sampled_from(TIGHT_CAPS),
-    rows_a_block=st.integers(1, 45),
+    rows=st.tuples(st.integers(1, 45), st.integers(1, 45)),
     threads=st.integers(1, 2),
     seed=st.integers(0, 99),
 )
 def test_blocks_hold_the_bits_of_the_whole(
-    batches: list[CounterBatch], caps: Caps, rows_a_block: int, threads: int, seed: int
+    batches: list[CounterBatch], caps: Caps, rows: tuple[int, int], threads: int, seed: int
 ) -> None:
     log = joined(batches)
     context, profiles = surroundings(log, seed)
     whole = assemble(count(log, caps=caps), context, profiles)
-    blocks = in_blocks(log, context, profiles, rows_a_block=rows_a_block, caps=caps, threads=threads)
+    blocks = in_blocks(log, context, profiles, rows_a_piece=rows[0], rows_a_block=rows[1], caps=caps, threads=threads)
     assert blocks.tobytes() == whole.tobytes()
 
 
@@ -66,11 +66,12 @@ def test_compiled_assembly_gives_the_bits_of_the_online_one(seed: int, greatest:
     window_counts = [i for i, name in enumerate(RAW_COLUMNS) if not name.endswith(("present", "late", "_ms"))]
     counts[:, window_counts] = rng.integers(0, greatest, (20, len(window_counts)), dtype=np.int32)
     context, profiles = any_context(rng, 20), no_profiles(20)
-    compiled = np.zeros((20, FEATURE_COUNT), dtype=np.float32)
-    for entity in ENTITIES:
-        its = np.ascontiguousarray(counts[:, entity_slice(entity)])
-        feature_blocks_module._write(np.arange(20), its, compiled, *feature_blocks_module._LAYOUTS[entity.name])
-    fill_context(compiled, context)
+    places = np.arange(20, dtype=np.int32)
+    counted = [
+        EntityCounts(entity, places, np.ascontiguousarray(counts[:, entity_slice(entity)])) for entity in ENTITIES
+    ]
+    compiled = np.full((20, FEATURE_COUNT), np.nan, dtype=np.float32)
+    feature_blocks_module._fill(compiled, slice(0, 20), counted, context, None)
     assert compiled.tobytes() == assemble(counts, context, profiles).tobytes()
 
 
@@ -86,15 +87,15 @@ def busy_days(clicks: int, *, seed: int) -> CounterBatch:
     return log.rows(np.maximum(again, 0))
 
 
-@pytest.mark.parametrize(("rows_a_block", "threads"), [(30_000, 2), (3_000, 1), (59_999, 2)])
-def test_long_log_in_many_parts_holds_the_bits_of_the_whole(rows_a_block: int, threads: int) -> None:
-    log = busy_days(60_000, seed=rows_a_block)
+@pytest.mark.parametrize(("rows_a_piece", "threads"), [(30_000, 2), (3_000, 1), (59_999, 2)])
+def test_long_log_in_many_parts_holds_the_bits_of_the_whole(rows_a_piece: int, threads: int) -> None:
+    log = busy_days(60_000, seed=rows_a_piece)
     context, _ = surroundings(log, 1)
     counts = count(log)
     assert counts[:, RAW_COLUMNS.index("ip.late")].any()
     assert counts[:, RAW_COLUMNS.index("ip.n_10m")].max() > 40
     whole = assemble(counts, context, no_profiles(log.clicks))
-    blocks = in_blocks(log, context, None, rows_a_block=rows_a_block, threads=threads)
+    blocks = in_blocks(log, context, None, rows_a_piece=rows_a_piece, threads=threads)
     assert blocks.tobytes() == whole.tobytes()
 
 
@@ -102,21 +103,21 @@ def test_hot_key_overflows_alike_in_blocks() -> None:
     log = hot_key(800, seed=1)
     context, profiles = surroundings(log, 2)
     whole = assemble(count(log), context, profiles)
-    assert in_blocks(log, context, profiles, rows_a_block=90).tobytes() == whole.tobytes()
+    assert in_blocks(log, context, profiles, rows_a_piece=90).tobytes() == whole.tobytes()
 
 
 def test_what_no_later_click_can_see_is_forgotten_and_what_one_can_is_kept() -> None:
     counters = LogCounters(parts=1)
 
     def words() -> int:
-        return sum(len(state[2]) for states in counters._states.values() for state in states)
+        return sum(state.used for states in counters._states.values() for state in states)
 
     log = event_ordered(busy_days(5_000, seed=3))
-    counters.apply(log, lambda *_: None, later_from_ms=int(log.at_ms[-1]))
+    counters.apply(log, later_from_ms=int(log.at_ms[-1]))
     of_all = words()
-    counters.apply(log.rows(slice(0, 0)), lambda *_: None, later_from_ms=int(log.at_ms[-1]) + TTL_MS - 1)
+    counters.apply(log.rows(slice(0, 0)), later_from_ms=int(log.at_ms[-1]) + TTL_MS - 1)
     of_the_last_moment = words()
-    counters.apply(log.rows(slice(0, 0)), lambda *_: None, later_from_ms=int(log.at_ms[-1]) + TTL_MS)
+    counters.apply(log.rows(slice(0, 0)), later_from_ms=int(log.at_ms[-1]) + TTL_MS)
     assert of_all > of_the_last_moment > words() == 0
 
 
