@@ -44,8 +44,8 @@ ROUNDS = 3
 
 FIGURES = {
     "clicks_per_s": "clicks a second, ten million, all 76 features",
-    "ratio_vs_polars": "Polars' time for 12 of the counts (rolling_sum_by) / ours for all 76 features, ten million",
-    "ratio_with_distinct": "the same with Polars' time for 14 distinct counts (rolling, n_unique) added",
+    "ratio_vs_polars": "Polars' time for the 26 columns in which it equals ours / ours for all 76, ten million",
+    "ratio_counts_alone": "the same with only 12 of those taken from Polars, its rolling_sum_by",
     "peak_gb": "most memory of our process, ten million, with the log (0.85 GB)",
     "clicks_per_s_1m": "clicks a second, one million",
     "ratio_vs_polars_1m": "as ratio_vs_polars, one million",
@@ -100,22 +100,23 @@ def measured_in(folder: Path, sizes: Sequence[int] = SIZES) -> Measured:
 
     most, least = sizes[-1], sizes[0]
     counts, both = ("polars_counts",), ("polars_counts", "polars_distinct")
+    ratio = sum(seconds(kind, most) for kind in both) / seconds("ours", most)
     return Measured(
         figures={
             "clicks_per_s": most / seconds("ours", most),
-            "ratio_vs_polars": seconds("polars_counts", most) / seconds("ours", most),
-            "ratio_with_distinct": sum(seconds(kind, most) for kind in both) / seconds("ours", most),
+            "ratio_vs_polars": ratio,
+            "ratio_counts_alone": seconds("polars_counts", most) / seconds("ours", most),
             "peak_gb": max(run["peak_gb"] for run in runs["ours", most]),
             "clicks_per_s_1m": least / seconds("ours", least),
-            "ratio_vs_polars_1m": seconds("polars_counts", least) / seconds("ours", least),
+            "ratio_vs_polars_1m": sum(seconds(kind, least) for kind in both) / seconds("ours", least),
             "lake_clicks_per_s": least / median(run["seconds"] for run in lake),
         },
         spread={
             "clicks_per_s": rates(most),
-            "ratio_vs_polars": ratios(most, *counts),
-            "ratio_with_distinct": ratios(most, *both),
+            "ratio_vs_polars": ratios(most, *both),
+            "ratio_counts_alone": ratios(most, *counts),
             "clicks_per_s_1m": rates(least),
-            "ratio_vs_polars_1m": ratios(least, *counts),
+            "ratio_vs_polars_1m": ratios(least, *both),
             "lake_clicks_per_s": _range([least / run["seconds"] for run in lake]),
         },
         floors={
@@ -141,18 +142,21 @@ def measured_in(folder: Path, sizes: Sequence[int] = SIZES) -> Measured:
             "Smaller logs are the beginning of the largest. Ours on two threads, Polars on all it finds.",
             "Polars: 12 counts of clicks (rolling_sum_by over a key), 14 distinct counts (rolling by key, n_unique).",
             "Capped as ours are, all 26 columns are the same for every click; ours gives 50 more in its time.",
+            "Polars has no rolling_*_by for distinct values: those 14 columns take its rolling.",
             "From the lake's form: digests of tokens and ids, local clocks, then the matrix; no files are read.",
         ),
-        missed=_missed(most, seconds("ours", most), runs["ours", most]),
+        missed=_missed(most, seconds("ours", most), runs["ours", most], ratio),
     )
 
 
-def _missed(clicks: int, seconds: float, runs: list[dict[str, Any]]) -> list[str]:
+def _missed(clicks: int, seconds: float, runs: list[dict[str, Any]], ratio: float) -> list[str]:
     missed = []
     if max(run["peak_gb"] for run in runs) >= 3:
         missed.append(f"less than 3 GB for {clicks:,} clicks")
     if clicks / seconds < 1e6:
         missed.append(f"1,000,000 clicks/s, came {clicks / seconds:,.0f}")
+    if ratio < 5:
+        missed.append(f"5 times Polars at equal results, came {ratio:.1f}")
     return missed
 
 
@@ -206,7 +210,7 @@ def write_log(folder: Path, clicks: int) -> dict[str, Any]:
 def ours(folder: Path, clicks: int) -> dict[str, Any]:
     log, context = _log(folder, clicks), _context(folder, clicks)
     few = slice(0, 10_000)
-    for _ in feature_blocks(log.rows(few), _rows(context, few), rows_a_block=6_000):
+    for _ in feature_blocks(log.rows(few), _rows(context, few), rows_a_piece=6_000):
         pass  # compiled code is read from disk here
     names = [*COUNTS, *(_distinct_name(*distinct[:3]) for distinct in DISTINCT)]
     columns = [FEATURE_INDEX[name] for name in names]
