@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)
 
-.PHONY: help setup demo demo-short test localstack bench soak lint synth lock clean
+.PHONY: help setup demo demo-short test localstack browser bench soak lint synth lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what there is to run
@@ -34,11 +34,14 @@ demo: setup  ## Run the main job: clicks in, verdicts out (DEMO_INPUT=path for a
 demo-short: setup  ## The demo's short form, which stops the cloud at its end
 	@$(RUN)/slidr demo --short --down
 
-test: setup build/bundles/.built localstack  ## Run every test, with coverage
+test: setup build/bundles/.built localstack browser  ## Run every test, with coverage
 	$(RUN)/python -m pytest --cov --cov-report=term:skip-covered $(TEST)
 
 localstack: setup  ## Install LocalStack's host mode, which some tests run against, where Python >= 3.12 is found
 	@$(RUN)/python -m tests.localstack.install
+
+browser: setup  ## Get a headless Chromium for the tests that look at pages, where none is found
+	@$(RUN)/python -m tests.browser.install
 
 bench: setup build/bundles/.built  ## Measure: one benchmark (BENCH=name), or all short ones (BENCH=--list says which)
 	@$(RUN)/python -m benchmarks $(BENCH)

@@ -69,7 +69,7 @@ def backtest(
       slidr backtest shop.csv --map shop.map.toml --train-days 10
       slidr backtest --simulate 14
     """
-    if (path is None) == (simulate is None):
+    if (path is None) == (simulate is None) or (purchases is not None and path is None):
         raise typer.BadParameter("give either the PATH of a log, with its --purchases, or --simulate DAYS")
     _refuse_other_files(out)
     steps, began = Steps(), time.monotonic()
@@ -101,7 +101,7 @@ def backtest(
 
 def _refuse_other_files(out: Path) -> None:
     """Before minutes of work, not after: a report may replace a report, and nothing else."""
-    if out.exists() and (out.is_dir() or b"<!doctype html>" not in out.open("rb").read(64)):
+    if out.exists() and (out.is_dir() or not out.read_bytes().startswith(b"<!doctype html>")):
         raise ReportExists(f"a new file or an earlier report is required for --out, {out} is neither. Name another.")
     if not out.parent.is_dir():
         raise ReportExists(f"a folder that exists is required for --out, {out.parent} does not. Make it first.")

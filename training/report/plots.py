@@ -16,7 +16,7 @@ from training.report.words import moment, percent
 
 WIDTH: Final = 360
 _HEIGHT: Final = 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 348, 12, 212
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 342, 12, 212
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _FEW_CLICKS: Final = 20
 
