@@ -26,6 +26,7 @@ from slidr.errors import FeatureMismatch
 from tests.counter_histories import NOON_MS, TIGHT_CAPS, batch_of, histories, hot_key, joined, one_key
 from tests.counter_oracle import Oracle
 from training.counters_kernel import count, event_order
+from training.counters_kernel import log as kernel_log
 
 
 def column(log: CounterBatch, name: str, **options: Any) -> list[int]:
@@ -170,6 +171,13 @@ def test_result_goes_where_it_is_told() -> None:
     out = np.full((50, len(RAW_COLUMNS)), 99, dtype=np.int32)
     assert count(log, out=out) is out
     np.testing.assert_array_equal(out, count(log))
+
+
+def test_log_longer_than_a_piece_is_counted_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = hot_key(400, seed=4)
+    whole = count(log)
+    monkeypatch.setattr(kernel_log, "ROWS_A_PIECE", 150)
+    np.testing.assert_array_equal(count(log), whole)
 
 
 def test_refuses_a_result_of_another_shape() -> None:
