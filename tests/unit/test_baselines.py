@@ -9,25 +9,24 @@ import polars as pl
 import pytest
 from scipy.optimize import check_grad, minimize
 
+from tests.backtest_world import small_log
 from training import baselines
 from training.baselines import BASELINES, BaselineUnavailable, _inputs, _newton, fit_lightgbm, fit_logistic
 from training.calibrate import mean_ivr
 from training.dataset import build_dataset, feature_matrix
 from training.mlp_weights import standardisation
 from training.scoring import Scorer
-from training.simulator import Traffic
-from training.simulator.log import simulated_log
 from training.weights import weights_of_rows
 
-TRAFFIC = Traffic(seed=5, start=dt.datetime(2026, 11, 2, tzinfo=dt.UTC), clicks_per_day=2_500)
 Fit = Callable[[pl.DataFrame, np.ndarray, pl.DataFrame], Scorer]
 
 
 @pytest.fixture(scope="module")
 def days() -> tuple[pl.DataFrame, np.ndarray, pl.DataFrame]:
     """Rows that train, their weights, and later rows."""
-    log = simulated_log(TRAFFIC, days=2)
-    rows = build_dataset(log.clicks, log.purchases, until=log.until).filter(pl.col("rule") != "givt")
+    log = small_log()
+    until = log.clicks["at"].max() + dt.timedelta(days=1)  # type: ignore[operator]
+    rows = build_dataset(log.clicks, log.purchases, until=until).filter(pl.col("rule") != "givt")
     train, later = rows[:3_500], rows[3_500:]
     weights = weights_of_rows(
         *(train[name].to_numpy() for name in ("hour_of_week", "logged_in", "label")), scheme="raked"
@@ -36,22 +35,20 @@ def days() -> tuple[pl.DataFrame, np.ndarray, pl.DataFrame]:
 
 
 @pytest.mark.parametrize("fit", BASELINES.values(), ids=BASELINES)
-def test_scores_are_what_a_scorer_gives(fit: Fit, days: tuple[pl.DataFrame, np.ndarray, pl.DataFrame]) -> None:
-    scorer = fit(*days)
+def test_scores_are_what_a_scorer_gives_and_the_same_for_the_same_rows(
+    fit: Fit, days: tuple[pl.DataFrame, np.ndarray, pl.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "MOST_TREES", 25)
     features = feature_matrix(days[2])
+    scorer, again = fit(*days), fit(*days)
     scores = scorer.score(features)
 
     assert scores.dtype == np.float32
     assert scores.shape == (len(features),)
     assert 0 <= scores.min() < scores.max() <= 1
     assert np.array_equal(scorer.score(features[5:9]), scores[5:9])
+    assert np.array_equal(again.score(features), scores)
     assert mean_ivr(scores, days[2]["purchased"].to_numpy()) > 0.02  # twice a random ranking's
-
-
-@pytest.mark.parametrize("fit", BASELINES.values(), ids=BASELINES)
-def test_equal_rows_give_equal_scores(fit: Fit, days: tuple[pl.DataFrame, np.ndarray, pl.DataFrame]) -> None:
-    features = feature_matrix(days[2])
-    assert np.array_equal(fit(*days).score(features), fit(*days).score(features))
 
 
 def test_logistic_regression_is_at_its_optimum(days: tuple[pl.DataFrame, np.ndarray, pl.DataFrame]) -> None:
