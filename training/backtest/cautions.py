@@ -13,6 +13,7 @@ from training.backtest.plan import in_words
 from training.backtest.results import Backtest, Contender
 from training.calibration.thresholds import OWN
 from training.intervals import exact_interval
+from training.slice_names import slice_title
 
 FEW_PURCHASES: Final = 299
 """With fewer, even no false positive at all does not show an FPR below 1% at 95%."""
@@ -148,11 +149,14 @@ def _about_slices(result: Backtest) -> Iterator[Caution]:
         yield Caution("Slices without a threshold of their own", text)
     one_class = [one for one in slices if not _ONE_CLASS <= one.human_share <= 1 - _ONE_CLASS]
     if one_class:
-        named = ", ".join(f"{one.name} ({one.human_share:.1%} labelled human)" for one in one_class[:4])
+        named = ", ".join(f"{slice_title(one.name)} ({one.human_share:.1%} labelled human)" for one in one_class[:4])
         text = f"{named}: with nearly one label only, nothing tells people from robots there."
         yield Caution("Slices of one class", text, grave=len(one_class) == len(slices))
     if len(slices) == 1:
-        text = f"All traffic is {slices[0].name}: thresholds by slice and one global threshold are the same."
+        text = (
+            f"All traffic is of one slice ({slice_title(slices[0].name)}), so thresholds by slice and one global "
+            "threshold are the same."
+        )
         yield Caution("One slice", text)
 
 

@@ -15,7 +15,8 @@ from training.curves import Share
 from training.report.markup import Markup, tag, together
 from training.report.plots import Line, Mark, curve_plot, key, knee_mark, timeline
 from training.report.tables import table, with_note
-from training.report.words import NOTHING, between, counts, moment, money, percent, share_text, slice_title
+from training.report.words import NOTHING, between, counts, moment, money, percent, share_text
+from training.slice_names import slice_title
 
 _SHORT: Final = {"train": "trains", "stop": "stops the training", "choose": "chooses thresholds", "judge": "is judged"}
 

@@ -75,23 +75,3 @@ def moment(at: dt.datetime) -> str:
     '3 Nov 2026 09:05'
     """
     return f"{at.day} {at:%b %Y %H:%M}"
-
-
-def slice_title(name: str) -> str:
-    """A slice as people say it.
-
-    >>> slice_title("device=mobile|logged_in=true"), slice_title("device=other|marketplace=de"), slice_title("")
-    ('mobile, logged in', 'other device, marketplace de', 'all traffic')
-    """
-    if not name:
-        return "all traffic"
-    said = []
-    for part in name.split("|"):
-        column, _, value = part.partition("=")
-        if column == "logged_in":
-            said.append("logged in" if value == "true" else "not logged in")
-        elif column == "device":
-            said.append("other device" if value == "other" else value)
-        else:
-            said.append(f"{column} {value or 'unknown'}")
-    return ", ".join(said)
