@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from slidr.features import SPEC_HASH
+from slidr.features import FEATURE_NAMES, SPEC_HASH
 from slidr.givt import packaged_crawlers
 from slidr.metrics import rate
 from slidr.release import Release
@@ -175,7 +175,10 @@ def fit(split: Split, weights: Floats, chosen: Hyperparameters) -> MlpWeights:
     raw = feature_matrix(split.train)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     mixed = chosen.precision == "mixed" or (chosen.precision == "auto" and multiplies_bfloat16(device))
-    net = Mlp(*standardisation(raw), seed=chosen.seed).to(device)
+    mean, scale = standardisation(raw)
+    if not chosen.clock:
+        scale[[name.startswith("time.") for name in FEATURE_NAMES]] = 0.0  # as if they had been constant
+    net = Mlp(mean, scale, seed=chosen.seed).to(device)
     labels = split.train["label"].to_numpy().astype(np.float32)
     purchased_later = split.validation["purchased"].to_numpy()
     with torch.no_grad():  # everything stays in memory, standardised once: the epochs only index into it

@@ -87,6 +87,22 @@ def test_another_seed_gives_other_weights(champion: LoadedRelease, channel: Path
     assert train.main({"training": channel}, tmp_path, QUICK | {"seed": "8"}) != champion.id
 
 
+def test_the_clock_moves_no_score_unless_it_was_asked_for(
+    champion: LoadedRelease, rows: pl.DataFrame, channel: Path, tmp_path: Path
+) -> None:
+    noon, midnight = (
+        feature_matrix(rows.head(200).with_columns(pl.lit(cos, dtype=pl.Float32).alias("time.hour_cos")))
+        for cos in (-1.0, 1.0)
+    )
+
+    def moved(loaded: LoadedRelease) -> bool:
+        scorer = open_scorer(loaded.weights, "cpu")
+        return bool((scorer.score(noon) != scorer.score(midnight)).any())
+
+    train.main({"training": channel}, tmp_path, QUICK | {"clock": "true"})
+    assert (moved(champion), moved(champion_of(tmp_path))) == (False, True)
+
+
 def test_the_release_names_its_features_lists_and_threshold(champion: LoadedRelease) -> None:
     release = champion.release
     assert release.feature_spec == SPEC_HASH
