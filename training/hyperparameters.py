@@ -84,8 +84,8 @@ class Hyperparameters:
     """"raked" or "joint": see training/weights.py."""
     max_weight: float = MAX_WEIGHT
     clock: bool = False
-    """Whether hour and weekday of a click may move its score. Rows weigh the same at all hours, so these tell nothing of
-    a label; a network that sees few weeks still finds something there, which later days do not keep (LOG.md)."""
+    """Whether hour and weekday of a click may move its score. Rows weigh the same at all hours, so these tell nothing
+    of a label; a network that sees few weeks still finds something there, which later days do not keep (LOG.md)."""
     seed: int = 7
     threads: int = 1
     """Of torch. More gain little on so small a network, and lose a lot where other processes use the processor."""
