@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array  # type: ignore[import-untyped]
-from scipy.special import betaincinv  # type: ignore[import-untyped]
+from scipy.special import betaincinv, pdtr  # type: ignore[import-untyped]
 
 from slidr.metrics import Rate
 
@@ -27,6 +27,8 @@ SEED: Final = 7
 LEVEL: Final = 0.95
 _COPIES_AT_ONCE: Final = 8_000_000
 """Poisson numbers in memory: 64 MB."""
+_POISSON: Final = np.searchsorted(pdtr(np.arange(12), 1.0), (np.arange(65_536) + 0.5) / 65_536).astype(np.float64)
+"""Poisson(1) by a number in [0, 65536): its quantiles, ten times as fast as drawing them one by one."""
 
 
 def exact_interval(rate: Rate, *, level: float = LEVEL) -> tuple[float, float]:
@@ -57,7 +59,8 @@ def copies(people: int, *, replicates: int = REPLICATES, seed: int = SEED) -> It
     draw = np.random.default_rng(seed)
     piece = max(1, _COPIES_AT_ONCE // max(people, 1))
     for start in range(0, replicates, piece):
-        yield draw.poisson(1.0, (min(piece, replicates - start), people)).astype(np.float64)
+        size = (min(piece, replicates - start), people)
+        yield _POISSON[draw.integers(0, len(_POISSON), size, dtype=np.uint16)]
 
 
 def by_person(person: Ints, cell: Ints, counted: Flags, *, people: int, cells: int) -> csr_array:

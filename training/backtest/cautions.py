@@ -130,9 +130,9 @@ def _about_change(result: Backtest) -> Iterator[Caution]:
         )
         yield Caution("Drift", text)
     expected, came = result.overall.predicted, result.overall.realised.ivr
-    if expected is not None and not came.low / 1.5 <= expected.ivr.value <= came.high * 1.5:
+    if expected is not None and expected.ivr.total and not came.low / 1.5 <= expected.ivr.value <= came.high * 1.5:
         text = (
-            f"Of the days that chose thresholds, {expected.ivr.value:.1%} of the clicks of people held back were "
+            f"On the days that chose thresholds {expected.ivr.value:.1%} of the clicks were "
             f"invalid; of the later ones {came.rate.value:.1%} ({came.low:.1%} to {came.high:.1%})."
         )
         yield Caution("Other than predicted", text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -108,6 +108,7 @@ def outcomes(
     invalid = later.behaviour[later.mature]
     human = later.rows["label"].to_numpy()[later.mature] == 0
     bought = {name: rates.fpr.total for name, rates in chosen.chosen_on.items()}
+    expected = chosen.predicted or chosen.chosen_on  # where nobody was held back
 
     def outcome(name: str, within: Flags, threshold: float, source: str, predicted: SliceRates | None) -> SliceOutcome:
         mine = clicks.within(within)
@@ -125,7 +126,7 @@ def outcomes(
         )
 
     everything = np.ones(len(invalid), dtype=np.bool_)
-    overall = outcome("", everything, chosen.thresholds.default, "", _together(chosen.predicted))
+    overall = outcome("", everything, chosen.thresholds.default, "", _together(expected))
     largest_first = names.value_counts(sort=True, name="clicks").get_column(names.name).to_list()
     slices = tuple(
         outcome(
@@ -133,7 +134,7 @@ def outcomes(
             (names == name).to_numpy(),
             float(chosen.thresholds.of([name])[0]),
             chosen.calibration.source.get(name, ""),
-            chosen.predicted.get(name),
+            expected.get(name),
         )
         for name in largest_first
     )
@@ -164,8 +165,9 @@ def _curve(clicks: JudgedClicks, settings: BacktestSettings) -> tuple[AtFpr | No
         return None, None
     curve = clicks.curve()
     at = kneed_knee(curve)
+    drawn = replace(clicks, groups={ALL: clicks.groups[ALL]})
     return (
-        at_fpr(clicks, GRID, replicates=settings.replicates),
+        at_fpr(drawn, GRID, replicates=settings.replicates),
         Knee(fpr=float(curve.fpr[at]), ivr=float(curve.ivr[at])),
     )
 

@@ -59,7 +59,7 @@ class SliceOutcome:
     chosen_on: int
     """Purchasing clicks of the rows that thresholds were chosen on."""
     predicted: SliceRates | None
-    """Of the same days, on people who did not choose; None for a slice that they did not have."""
+    """Of the same days, on people who did not choose, if there are; None for a slice that they did not have."""
     realised: Verdicts
     """On the later ones."""
     curve: AtFpr | None
