@@ -32,8 +32,8 @@ FIGURES: Final = {
     "ratio_vs_lightgbm": "LightGBM's seconds for a whole fit over the network's: 100 trees, 14 epochs",
 }
 ROUNDS: Final = 3
-ROWS: Final = 131_072
-SLOW_ROWS: Final = 32_768
+ROWS: Final = 65_536
+SLOW_ROWS: Final = 16_384
 """Of the loops that may take long; whole batches of the same rows."""
 TREES: Final = 100
 GOAL: Final = 5.0
