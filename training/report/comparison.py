@@ -11,7 +11,7 @@ from training.curves import ALL, ROBOTIC
 from training.report.markup import Markup, tag, together
 from training.report.plots import Line, curve_plot, key
 from training.report.tables import table, with_note
-from training.report.words import NOTHING, between, percent
+from training.report.words import NOTHING, between, percent, plain_percent
 
 _STYLES: Final = {NETWORK: "network", "LightGBM": "trees", "logistic regression": "logistic", "velocity rule": "rule"}
 _NEAR: Final = 0.16
@@ -36,7 +36,7 @@ def comparison(result: Backtest) -> Markup:
         tag("figure", plot, key(named), class_="wide"),
         table(
             "IVR at equal FPR. In brackets: 95% intervals over people; below, by how much the network is ahead.",
-            ["decided by", *(f"FPR {percent(stated)}" for stated in result.stated)],
+            ["decided by", *(f"FPR {plain_percent(stated)}" for stated in result.stated)],
             [_contender_row(one, result.stated) for one in result.contenders],
             ours=2,
         ),
@@ -54,14 +54,10 @@ def _contender_row(one: Contender, stated: Sequence[float]) -> list[Markup | str
         note: list[Markup | str] = [f"({between(low[i], high[i])})"]
         if rate in one.behind:
             ahead, least, most = one.behind[rate]
-            said = f"{'+' if ahead >= 0 else '-'}{percent(abs(ahead))} ({_signed(least)} to {_signed(most)})"
+            said = f"{ahead:+.2%} ({100 * least:+.2f} to {100 * most:+.2f})"
             note.append(tag("span", said, class_="small"))
         cells.append(with_note(percent(float(one.at.values(ALL)[i])), note))
     return [with_note(one.name, one.backend.partition(", ")[2] or one.backend), *cells]
-
-
-def _signed(value: float) -> str:
-    return f"{'-' if value < 0 else '+'}{percent(abs(value))}"
 
 
 def _coverage_table(result: Backtest) -> Markup:
@@ -72,7 +68,7 @@ def _coverage_table(result: Backtest) -> Markup:
         for one in result.contenders
         if one.at is not None
     ]
-    head = ["decided by", *(f"FPR {percent(stated)}" for stated in result.stated)]
+    head = ["decided by", *(f"FPR {plain_percent(stated)}" for stated in result.stated)]
     return tag(
         "details", tag("summary", "Robotic coverage at equal FPR"), table("Robotic coverage", head, rows, ours=1)
     )

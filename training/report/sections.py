@@ -15,7 +15,7 @@ from training.curves import Share
 from training.report.markup import Markup, tag, together
 from training.report.plots import Line, Mark, curve_plot, key, knee_mark, timeline
 from training.report.tables import table, with_note
-from training.report.words import NOTHING, between, counts, moment, money, percent, share_text
+from training.report.words import NOTHING, between, counts, moment, money, percent, plain_percent, share_text
 from training.slice_names import slice_title
 
 _SHORT: Final = {"train": "trains", "stop": "stops the training", "choose": "chooses thresholds", "judge": "is judged"}
@@ -36,7 +36,7 @@ def headline(result: Backtest) -> Markup:
         _card(
             "Purchasing clicks among them (FPR)",
             percent(ours.fpr.rate.value),
-            f"95%: {between(*ours.fpr.rate.interval)}; {counts(ours.fpr.rate)}; budget {percent(budget)}",
+            f"95%: {between(*ours.fpr.rate.interval)}; {counts(ours.fpr.rate)}; budget {plain_percent(budget)}",
         ),
         _card(
             "Robotic coverage",

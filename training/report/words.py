@@ -25,6 +25,15 @@ def percent(value: float) -> str:
     return f"{value:.{digits}%}"
 
 
+def plain_percent(value: float) -> str:
+    """A stated share, as it was stated.
+
+    >>> plain_percent(0.001), plain_percent(0.05)
+    ('0.1%', '5%')
+    """
+    return f"{100 * value:g}%"
+
+
 def between(low: float, high: float) -> str:
     """An interval of shares.
 
