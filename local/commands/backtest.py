@@ -76,6 +76,7 @@ def backtest(
     with steps.step("load the learner"):
         from training.backtest.cautions import cautions_of  # noqa: PLC0415 - torch: seconds, after the arguments
         from training.backtest.plan import BacktestSettings  # noqa: PLC0415
+        from training.backtest.trial import TRAINING  # noqa: PLC0415
         from training.backtest.trial import backtest as backtest_log  # noqa: PLC0415
         from training.baselines import BASELINES  # noqa: PLC0415
         from training.hyperparameters import Hyperparameters  # noqa: PLC0415
@@ -92,7 +93,7 @@ def backtest(
         name, rejected = f"{simulate} simulated days", Counter[str]()
         with steps.step(f"simulate {simulate} days"):
             log = _simulated(simulate, seed=seed, clicks_per_day=clicks_per_day)
-    result = backtest_log(log, settings, stage=steps.step)
+    result = backtest_log(log, settings, stage=lambda title: steps.step(title, bar=title == TRAINING))
     cautions = cautions_of(result, rejected=rejected.total())
     out.write_text(report(result, cautions, name=name, made=dt.datetime.now(dt.UTC)), encoding="utf-8")
     show_result(result, cautions, rejected, seconds=time.monotonic() - began)

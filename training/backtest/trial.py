@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Final
 
 import polars as pl
 import torch
@@ -23,6 +24,9 @@ from training.release_thresholds import ChosenThresholds, choose_thresholds
 from training.scoring import Scorer, open_scorer
 from training.train import Split, fit, sample_weights, split_by_time, with_shuffled_labels
 from training.weights import effective_sample_size
+
+TRAINING: Final = "train the network"
+"""The stage that shows a progress bar of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,7 +61,7 @@ def backtest(log: Log, settings: BacktestSettings, *, stage: Stage = lambda _tit
     since = pl.col("at") >= plan.split
     later_rows, later_clicks = whole.filter(since), log.clicks.filter(since)
     parts = _parts(split, later_rows, plan)
-    with stage("train the network"):
+    with stage(TRAINING):
         torch.set_num_threads(settings.hyperparameters.threads)
         weights = sample_weights(split.train, settings.hyperparameters)
         scorer = open_scorer(fit(split, weights, settings.hyperparameters), "cpu")
