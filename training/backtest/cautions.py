@@ -165,11 +165,11 @@ def _about_fields(result: Backtest) -> Iterator[Caution]:
     shares = {"users": fields.with_user, "sessions": fields.with_session, "IP addresses": fields.with_ip}
     missing = [name for name, share in {**shares, "user agents": fields.with_user_agent}.items() if not share]
     if missing:
-        text = (
-            "Features of what a log does not name are absent. Without sessions there is no robotic coverage; without "
-            "users and sessions only a click's id leads a purchase to it, and intervals take an IP, or a click, for a "
-            "person."
-        )
+        text = "Features of what a log does not name are absent."
+        if "sessions" in missing:
+            text += " Without sessions there is no robotic coverage."
+        if {"users", "sessions"} <= set(missing):
+            text += " Without users too only a click's id leads a purchase to it, and an IP, or a click, is a person."
         yield Caution(f"No {' and no '.join(missing)}", text)
     if fields.attributed < fields.purchases / 2:
         text = (
