@@ -146,4 +146,4 @@ def in_words(duration: dt.timedelta) -> str:
     hours = duration / dt.timedelta(hours=1)
     if hours < 1.5:
         return f"{hours * 60:.0f} minutes"
-    return f"{hours:.3g} hours" if hours < 72 else f"{hours / 24:.3g} days"
+    return f"{hours:.2g} hours" if hours < 72 else f"{hours / 24:.2g} days"

@@ -34,7 +34,7 @@ class Scale:
         """Round values that cover the line without crowding.
 
         >>> Scale(top=1.0, start=0, end=1).ticks
-        (0.0, 0.25, 0.5, 0.75, 1.0)
+        (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
         """
         if self.root:
             return tuple(value for value in (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0) if value <= self.top)
