@@ -140,10 +140,12 @@ def times_of(rows: pl.DataFrame) -> tuple[dt.datetime, dt.datetime]:
 def in_words(duration: dt.timedelta) -> str:
     """A duration as people say it.
 
-    >>> in_words(dt.timedelta(hours=2.83)), in_words(dt.timedelta(days=10, hours=1)), in_words(dt.timedelta(minutes=28))
-    ('2.8 hours', '10 days', '28 minutes')
+    >>> in_words(dt.timedelta(hours=2.83)), in_words(dt.timedelta(days=130, hours=1)), in_words(dt.timedelta(minutes=28))
+    ('2.8 hours', '130 days', '28 minutes')
     """
     hours = duration / dt.timedelta(hours=1)
     if hours < 1.5:
         return f"{hours * 60:.0f} minutes"
-    return f"{hours:.2g} hours" if hours < 72 else f"{hours / 24:.2g} days"
+    if hours < 72:
+        return f"{hours:.2g} hours"
+    return f"{hours / 24:.1f} days" if hours < 240 else f"{hours / 24:.0f} days"
