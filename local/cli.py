@@ -12,7 +12,23 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from local.commands import backfill, backtest, cloud, demo, deploy, mapping, redrive, reproduce, send, train, verdicts
+from local.commands import (
+    backfill,
+    backtest,
+    cloud,
+    demo,
+    deploy,
+    freeze,
+    mapping,
+    mode,
+    promote,
+    redrive,
+    releases,
+    reproduce,
+    send,
+    train,
+    verdicts,
+)
 from local.console import errors
 from slidr.errors import SlidrError
 
@@ -73,7 +89,12 @@ app.command(rich_help_panel=_TRAFFIC)(reproduce.reproduce)
 app.command(rich_help_panel=_TRAFFIC)(redrive.redrive)
 app.command(rich_help_panel=_MODELS)(backtest.backtest)
 app.command(rich_help_panel=_MODELS)(train.train)
+app.command(rich_help_panel=_MODELS)(releases.releases)
 app.command(rich_help_panel=_MODELS)(deploy.deploy)
+app.command(rich_help_panel=_MODELS)(promote.promote)
+app.command(rich_help_panel=_MODELS)(freeze.freeze)
+app.command(rich_help_panel=_MODELS)(freeze.unfreeze)
+app.command(rich_help_panel=_MODELS)(mode.mode)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from botocore.exceptions import ClientError
 
 from functions.adapters.release_store import release_key
@@ -63,15 +66,44 @@ def fetch_release(s3: S3Client, bucket: str, identity: str, model_dir: Path) -> 
     return folder
 
 
-def published_releases(s3: S3Client, bucket: str) -> list[str]:
-    """The ids of all published releases, newest first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A published release."""
+
+    id: str
+    at: dt.datetime
+    """When it was published, UTC."""
+
+
+def publications(s3: S3Client, bucket: str) -> list[Publication]:
+    """All published releases, newest first."""
     found = []
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="releases/"):
         for item in page.get("Contents", []):
             _, identity, name = item["Key"].split("/", 2)
             if name == RELEASE_FILE:
-                found.append((item["LastModified"], identity))
-    return [identity for _, identity in sorted(found, reverse=True)]
+                found.append(Publication(id=identity, at=item["LastModified"]))
+    return sorted(found, key=lambda publication: (publication.at, publication.id), reverse=True)
+
+
+def published_releases(s3: S3Client, bucket: str) -> list[str]:
+    """The ids of all published releases, newest first."""
+    return [publication.id for publication in publications(s3, bucket)]
+
+
+def release_evidence(s3: S3Client, bucket: str, identity: str) -> dict[str, Any]:
+    """What its training measured (training/train.py); empty where it is not there.
+
+    Raises:
+        ReleaseInvalid: the evidence is no JSON object.
+    """
+    content = _read(s3, bucket, release_key(identity, EVIDENCE_FILE))
+    try:
+        return msgspec.json.decode(content, type=dict[str, Any]) if content is not None else {}
+    except msgspec.DecodeError as failure:
+        raise ReleaseInvalid(
+            f"{release_key(identity, EVIDENCE_FILE)} must be a JSON object, came: {failure}. Restore its first version."
+        ) from failure
 
 
 def _read(s3: S3Client, bucket: str, key: str) -> bytes | None:

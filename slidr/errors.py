@@ -65,7 +65,23 @@ class ReleaseInvalid(SlidrError):
 
 
 class ReleaseConflict(SlidrError):
-    """The pointer was changed by somebody else since it was read."""
+    """What was to be changed was changed by somebody else since it was read."""
+
+
+class PromotionFrozen(SlidrError):
+    """The pointer is frozen: nothing is promoted until an operator lifts it."""
+
+
+class PromotionOutdated(SlidrError):
+    """What was to be promoted is not the challenger of the champion in force, or no longer."""
+
+
+class RollbackImpossible(SlidrError):
+    """There is nothing to roll back to, or the champion to roll back from serves no more."""
+
+
+class PolicyInvalid(SlidrError):
+    """What was to be said of billing is no mode of a marketplace or advertiser, or no allow-list entry."""
 
 
 class CalibrationInfeasible(SlidrError):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
+from functions.adapters.attempts import Attempts
+from slidr.audit import AuditEntry, in_order
 from slidr.errors import ReleaseConflict, ServingStateUnavailable
 from slidr.pointer import POINTER_ITEM, Pointer
 from slidr.policy import POLICY_ITEM, Policy
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 DocumentT = TypeVar("DocumentT", Pointer, Policy)
+_AUDIT: Final = "audit#"
+"""How the name of an audit item begins; then what was changed and the generation that came of it."""
+CONTENDED: Final = Attempts(deadline_s=20.0, first_wait_s=0.01, longest_wait_s=0.5)
+"""How long a change of the pointer or the policy is tried while others change it too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +91,9 @@ class ServingStateReader:
 class PointerStore:
     """Reads and changes the pointer."""
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str, *, attempts: Attempts = CONTENDED) -> None:
         self._table = _ControlTable(client, table)
+        self._attempts = attempts
 
     def read(self) -> Pointer:
         """The pointer, read consistently.
@@ -104,27 +110,27 @@ class PointerStore:
             ReleaseConflict: the pointer is no longer `before`.
             ServingStateUnavailable: the table did not take the write.
         """
-        after = msgspec.structs.replace(after, generation=before.generation + 1)
-        condition = "generation = :before"
-        if before.generation == 0:
-            condition = f"attribute_not_exists(generation) OR {condition}"
-        self._table.write(
-            POINTER_ITEM,
-            before=before,
-            after=after,
-            change=change,
-            condition=condition,
-            values={":before": {"N": str(before.generation)}},
-            attributes={"generation": {"N": str(after.generation)}},
-        )
-        return after
+        return self._table.write(POINTER_ITEM, before=before, after=after, change=change)
+
+    def apply(self, step: Callable[[Pointer], Pointer], change: Change) -> Pointer:
+        """Change the pointer by `step`, audited; where somebody else was first, `step` decides anew on theirs.
+
+        Returns what was written; or, with nothing written, the pointer in force where `step` leaves it as it is.
+
+        Raises:
+            SlidrError: whatever `step` raises where its intention makes no sense (any more).
+            ReleaseConflict: somebody else was first until the attempts ended.
+            ServingStateUnavailable: the table cannot be read or did not take the write.
+        """
+        return _applied(self.read, self.change, step, change, self._attempts)
 
 
 class PolicyStore:
     """Reads and changes the policy."""
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str, *, attempts: Attempts = CONTENDED) -> None:
         self._table = _ControlTable(client, table)
+        self._attempts = attempts
 
     def read(self) -> Policy:
         """The policy, read consistently.
@@ -134,29 +140,67 @@ class PolicyStore:
         """
         return self._table.read().policy
 
-    def change(self, before: Policy, after: Policy, change: Change) -> None:
-        """Replace `before` by `after`, audited.
+    def change(self, before: Policy, after: Policy, change: Change) -> Policy:
+        """Replace `before` by `after`, audited; returns what was written, one generation on.
 
         Raises:
             ReleaseConflict: the policy is no longer `before`.
             ServingStateUnavailable: the table did not take the write.
         """
-        condition = "document = :before"
-        if before == Policy():
-            condition = f"attribute_not_exists(document) OR {condition}"
-        self._table.write(
-            POLICY_ITEM,
-            before=before,
-            after=after,
-            change=change,
-            condition=condition,
-            values={":before": {"S": _encode(before)}},
-            attributes={},
-        )
+        return self._table.write(POLICY_ITEM, before=before, after=after, change=change)
+
+    def apply(self, step: Callable[[Policy], Policy], change: Change) -> Policy:
+        """Change the policy by `step`, as `PointerStore.apply` changes the pointer."""
+        return _applied(self.read, self.change, step, change, self._attempts)
+
+
+def _applied(
+    read: Callable[[], DocumentT],
+    write: Callable[[DocumentT, DocumentT, Change], DocumentT],
+    step: Callable[[DocumentT], DocumentT],
+    change: Change,
+    attempts: Attempts,
+) -> DocumentT:
+    for _ in attempts:
+        before = read()
+        after = step(before)
+        if after == before:
+            return before
+        try:
+            return write(before, after, change)
+        except ReleaseConflict as failure:
+            conflict = failure
+    raise conflict
+
+
+class AuditLog:
+    """Reads what was changed in the control table."""
+
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def entries(self) -> list[AuditEntry]:
+        """Every change since the table was made, in order.
+
+        Raises:
+            ServingStateUnavailable: it cannot be read.
+        """
+        try:
+            pages = self._client.get_paginator("scan").paginate(
+                TableName=self._table,
+                ConsistentRead=True,
+                FilterExpression="begins_with(#name, :audit)",
+                ExpressionAttributeNames={"#name": "name"},  # a reserved word
+                ExpressionAttributeValues={":audit": {"S": _AUDIT}},
+            )
+            return in_order(_entry(item) for page in pages for item in page["Items"])
+        except (ClientError, BotoCoreError, msgspec.DecodeError, KeyError, ValueError) as failure:
+            raise ServingStateUnavailable(f"the audit must be readable, however: {failure}") from failure
 
 
 class _ControlTable:
-    """Items `{"name": ..., "document": <JSON>}`; the document is the struct."""
+    """Items `{"name": ..., "document": <JSON>, "generation": n}`, and an audit item a generation of each."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
@@ -175,22 +219,17 @@ class _ControlTable:
         except (ClientError, BotoCoreError, msgspec.DecodeError, KeyError) as failure:
             raise ServingStateUnavailable(f"the control table must be readable, however: {failure}") from failure
 
-    def write(
-        self,
-        name: str,
-        *,
-        before: Pointer | Policy,
-        after: Pointer | Policy,
-        change: Change,
-        condition: str,
-        values: Mapping[str, Any],
-        attributes: Mapping[str, Any],
-    ) -> None:
-        """Write the item if `condition` holds, and its audit item, both or none."""
-        item = {"name": {"S": name}, "document": {"S": _encode(after)}, **attributes}
+    def write(self, name: str, *, before: DocumentT, after: DocumentT, change: Change) -> DocumentT:
+        """Write the item if it still is of `before`'s generation, and the one audit item of `after`'s: both or none."""
+        after = msgspec.structs.replace(after, generation=before.generation + 1)
+        generation = {"N": str(after.generation)}
+        item = {"name": {"S": name}, "document": {"S": _encode(after)}, "generation": generation}
+        condition = "generation = :before"
+        if before.generation == 0:
+            condition = f"attribute_not_exists(generation) OR {condition}"
         audit = {
-            "name": {"S": f"audit#{change.at.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%fZ}#{uuid.uuid4().hex[:8]}"},
-            "changed": {"S": name},
+            "name": {"S": f"{_AUDIT}{name}#{after.generation:010d}"},
+            "at": {"S": change.at.astimezone(dt.UTC).isoformat(timespec="microseconds")},
             "who": {"S": change.who},
             "why": {"S": change.why},
             "before": {"S": _encode(before)},
@@ -204,14 +243,26 @@ class _ControlTable:
                             "TableName": self._table,
                             "Item": item,
                             "ConditionExpression": condition,
-                            "ExpressionAttributeValues": values,
+                            "ExpressionAttributeValues": {":before": {"N": str(before.generation)}},
                         }
                     },
-                    {"Put": {"TableName": self._table, "Item": audit}},
+                    {
+                        "Put": {
+                            "TableName": self._table,
+                            "Item": audit,
+                            "ConditionExpression": "attribute_not_exists(#name)",
+                            "ExpressionAttributeNames": {"#name": "name"},
+                        }
+                    },
                 ]
             )
         except self._client.exceptions.TransactionCanceledException as failure:
             reasons = [reason.get("Code") for reason in failure.response.get("CancellationReasons", [])]
+            if reasons == ["None", "ConditionalCheckFailed"]:
+                raise ServingStateUnavailable(
+                    f"the {name} must be as old as its audit, however {audit['name']['S']} is there already: the item "
+                    "was set back by hand or by a restore. Put back the newest audit item's `after`."
+                ) from failure
             if "ConditionalCheckFailed" in reasons or "TransactionConflict" in reasons:
                 raise ReleaseConflict(
                     f"the {name} must still be as it was read, however somebody changed it. Read it and decide again."
@@ -219,10 +270,22 @@ class _ControlTable:
             raise ServingStateUnavailable(f"the {name} must be written, however: {reasons}") from failure
         except (ClientError, BotoCoreError) as failure:
             raise ServingStateUnavailable(f"the {name} must be written, however: {failure}") from failure
+        return after
 
 
 def _encode(document: Pointer | Policy) -> str:
     return msgspec.json.encode(document, order="sorted").decode()
+
+
+def _entry(item: Mapping[str, Any]) -> AuditEntry:
+    kind: type[Pointer | Policy] = Pointer if item["name"]["S"].startswith(f"{_AUDIT}{POINTER_ITEM}#") else Policy
+    return AuditEntry(
+        at=dt.datetime.fromisoformat(item["at"]["S"]),
+        who=item["who"]["S"],
+        why=item["why"]["S"],
+        before=msgspec.json.decode(item["before"]["S"], type=kind),
+        after=msgspec.json.decode(item["after"]["S"], type=kind),
+    )
 
 
 def _decode(item: Mapping[str, Any] | None, kind: type[DocumentT]) -> DocumentT:

@@ -12,8 +12,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from local.commands.cloud import bring_up
-from local.commands.deploy import pointer_line
 from local.commands.options import Profile, Region, Stage
+from local.commands.releases import pointer_line
 from local.commands.send import writer_of
 from local.commands.train import dataset_line
 from local.console import Steps, console, facts, listing, percent

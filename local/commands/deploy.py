@@ -6,17 +6,21 @@ from typing import Annotated
 
 import typer
 
-from local.commands.options import Profile, Region, Stage
+from local.commands.options import Profile, Region, Stage, Yes
+from local.commands.releases import pointer_line
 from local.console import Steps, console
 from local.rollout import apply, planned
 from local.session import Session
-from slidr.pointer import Pointer
+from slidr.audit import differences
 
 
 def deploy(
     release_id: Annotated[str, typer.Argument(metavar="RELEASE", help="Id of a published release (r-...).")],
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
+    challenger: Annotated[
+        bool, typer.Option("--challenger", help="Only score in shadow, until slidr promote puts it in force.")
+    ] = False,
     stable: Annotated[
         bool, typer.Option("--stable", help="Name it the stable release too, where there is none yet.")
     ] = False,
@@ -33,19 +37,18 @@ def deploy(
     [bold]Examples[/]
 
       slidr deploy r-a2147e14e74d0265
+      slidr deploy r-a2147e14e74d0265 --challenger
       slidr deploy r-a2147e14e74d0265 --stage prod --profile ads --why "weekly retrain"
     """
     session = Session(stage=stage, profile=profile, region=region)
-    rollout = planned(session, release_id, name_stable=stable)
-    console.print(f"Stage [bold]{stage}[/]: champion {rollout.before.champion or 'none'} -> {release_id}.")
+    rollout = planned(session, release_id, name_stable=stable, as_challenger=challenger)
+    changes = "; ".join(differences(rollout.before, rollout.after))
+    console.print(f"Stage [bold]{stage}[/]: {changes or f'champion {release_id} again'}.", soft_wrap=True)
     if not yes:
         typer.confirm("Deploy it?", abort=True)
     steps = Steps()
     with steps.step("roll out the release") as step:
         pointer = apply(session, rollout, why=why)
         step.result = pointer_line(pointer)
-
-
-def pointer_line(pointer: Pointer) -> str:
-    """The pointer in one line."""
-    return f"champion {pointer.champion}, stable {pointer.stable or 'none'}, generation {pointer.generation}"
+    if challenger:
+        console.print(f"Next: watch [bold]slidr verdicts[/], then [bold]slidr promote {release_id} --why ...[/]")

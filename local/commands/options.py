@@ -23,6 +23,8 @@ Profile = Annotated[
 Region = Annotated[
     str | None, typer.Option("--region", help="AWS region, where the stage is on AWS.", rich_help_panel="Where")
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Why = Annotated[str, typer.Option("--why", help="The reason, for the audit.")]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same simulated traffic.")]
 ClicksPerDay = Annotated[
     int, typer.Option("--clicks-per-day", min=100, help="Clicks of a simulated day, on average over a week.")

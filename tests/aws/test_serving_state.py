@@ -89,9 +89,9 @@ def test_change_is_audited_with_who_why_before_and_after(control: Any) -> None:
 
     (audit,) = audits(control)
 
-    assert audit["name"]["S"].startswith("audit#2026-11-23T12:00:00.000000Z#")
-    assert (audit["changed"]["S"], audit["who"]["S"], audit["why"]["S"]) == (
-        "pointer",
+    assert audit["name"]["S"] == "audit#pointer#0000000001"
+    assert (audit["at"]["S"], audit["who"]["S"], audit["why"]["S"]) == (
+        "2026-11-23T12:00:00.000000+00:00",
         "ops@example.com",
         "first release",
     )
@@ -103,12 +103,12 @@ def test_changed_policy_can_be_read_and_a_stale_change_conflicts(control: Any) -
     policies = PolicyStore(control, "control")
     enforced = Policy(modes={"de": Mode.ENFORCE})
 
-    policies.change(Policy(), enforced, CHANGE)
+    written = policies.change(Policy(), enforced, CHANGE)
 
-    assert policies.read() == enforced
+    assert policies.read() == written == Policy(modes={"de": Mode.ENFORCE}, generation=1)
     with pytest.raises(ReleaseConflict):
         policies.change(Policy(), Policy(kill_switch=True), CHANGE)
-    policies.change(enforced, Policy(kill_switch=True), CHANGE)
+    policies.change(written, Policy(kill_switch=True), CHANGE)
     assert policies.read().kill_switch
 
 
