@@ -32,7 +32,8 @@ def releases(
     """List the published releases: what each measured, its role, and when it was in force.
 
     [bold]Champion[/] decides, [bold]stable[/] is what a rollback returns to, the [bold]challenger[/] scores in shadow.
-    FPR (beside its budget) and IVR, with 95% intervals, are those of each release's own later data: compare releases in shadow, not here.
+    FPR (its budget beside it) and IVR, with 95% intervals, are those of each release's own later data: compare
+    releases in shadow, not here.
 
     [bold]Examples[/]
 
