@@ -29,12 +29,25 @@ def stability_index(before: NDArray[np.floating], after: NDArray[np.floating], *
     """
     edges = np.unique(np.quantile(before, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
 
-    def share(values: NDArray[np.floating]) -> NDArray[np.float64]:
-        counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
-        return np.maximum(counts / max(len(values), 1), _LEAST_SHARE)
+    def counts(values: NDArray[np.floating]) -> NDArray[np.int64]:
+        return np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
+
+    return float(index_of_counts(counts(before), counts(after)))
+
+
+def index_of_counts(before: NDArray[np.integer], after: NDArray[np.integer]) -> NDArray[np.float64]:
+    """The same of clicks already counted into common bins, shape (..., bins); one index for each of the others.
+
+    >>> index_of_counts(np.array([[50, 50], [50, 50]]), np.array([[5, 5], [9, 1]])).round(2).tolist()
+    [0.0, 0.88]
+    """
+
+    def share(counts: NDArray[np.integer]) -> NDArray[np.float64]:
+        shares = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
+        return np.asarray(np.maximum(shares, _LEAST_SHARE), dtype=np.float64)
 
     old, new = share(before), share(after)
-    return float(((new - old) * np.log(new / old)).sum())
+    return np.asarray(((new - old) * np.log(new / old)).sum(axis=-1), dtype=np.float64)
 
 
 def drift_of(before: Floats, after: Floats) -> dict[str, float]:
