@@ -102,6 +102,7 @@ def check(guardrails: Iterable[Guardrail[Summary]], summary: Summary) -> tuple[R
         )
         for guardrail in guardrails
         for scope, value in guardrail.values(summary).items()
+        if not math.isinf(value)  # nothing was to be expected there: no result
     )
 
 
