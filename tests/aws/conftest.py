@@ -25,3 +25,16 @@ def aws(monkeypatch: pytest.MonkeyPatch, session: Any) -> Iterator[Any]:
         monkeypatch.delenv(name, raising=False)
     with mock_aws():
         yield session
+
+
+@pytest.fixture
+def control(aws: Any) -> Any:
+    """The control table, empty."""
+    client = aws.client("dynamodb")
+    client.create_table(
+        TableName="control",
+        KeySchema=[{"AttributeName": "name", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "name", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return client

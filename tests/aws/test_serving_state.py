@@ -19,18 +19,6 @@ pytestmark = pytest.mark.aws
 CHANGE = Change(who="ops@example.com", why="first release", at=dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC))
 
 
-@pytest.fixture
-def control(aws: Any) -> Any:
-    client = aws.client("dynamodb")
-    client.create_table(
-        TableName="control",
-        KeySchema=[{"AttributeName": "name", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "name", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    return client
-
-
 def audits(client: Any) -> list[dict[str, Any]]:
     items = client.scan(TableName="control")["Items"]
     return [item for item in items if item["name"]["S"].startswith("audit#")]
