@@ -35,7 +35,7 @@ demo-short: setup  ## The demo's short form, which stops the cloud at its end
 	@$(RUN)/slidr demo --short --down
 
 test: setup build/bundles/.built localstack browser  ## Run every test, with coverage
-	$(RUN)/python -m pytest --cov --cov-report=term:skip-covered $(TEST)
+	$(RUN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup --cov --cov-report=term:skip-covered $(TEST)
 
 localstack: setup  ## Install LocalStack's host mode, which some tests run against, where Python >= 3.12 is found
 	@$(RUN)/python -m tests.localstack.install
