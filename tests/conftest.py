@@ -1,6 +1,4 @@
-"""Which tests may open sockets (unit tests none, the others on this machine only), which run in one process, and
-patience on busy machines.
-"""
+"""Which tests may open sockets (unit tests none), which share a process, and patience on busy machines."""
 
 from __future__ import annotations
 
