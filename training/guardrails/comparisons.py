@@ -26,7 +26,7 @@ Values = Mapping[str, float]
 
 LEAST_DAYS: Final = 3
 """With fewer days before it, a day is compared with none of them."""
-WIDTHS: Final = (1, 3)
+WIDTHS: Final = (1, 3, 6)
 """Hours that are looked at together: at small traffic a single hour has too few purchases to miss."""
 LEAST_FOR_DRIFT: Final = 500
 """Clicks that a slice needs, today and before, for its histograms to be compared."""
@@ -113,20 +113,18 @@ def clicks_in_hour(days: Days) -> Values:
 
 
 def purchases_in_hour(days: Days) -> Values:
-    """Purchasing share of one hour and of three against that of those hours."""
+    """Purchasing share of 1, 3 and 6 hours against that of those hours."""
     if not days.comparable:
         return {}
     clicks = days.hourly(lambda day: day.usable_by_hour).sum(axis=0)
     purchasing = days.hourly(lambda day: day.purchasing_by_hour).sum(axis=0)
-    # Relative to the day's own share: readiness to buy moves from day to day, and purchases_in_day watches that.
     expected = np.array(days.today.usable_by_hour) * purchasing / np.maximum(clicks, 1)  # (hours,)
-    expected *= days.today.purchasing / max(expected.sum(), 1.0)
     found = {}
     for width in WIDTHS:
         for hour in range(HOURS - width + 1):
             within = slice(hour, hour + width)
             came = sum(days.today.purchasing_by_hour[within])
-            found[_hours(hour, width)] = at_most(came, float(expected[within].sum()))
+            found[_hours(hour, width)] = _at_most_beside(days, came, float(expected[within].sum()))
     return found
 
 
@@ -153,15 +151,24 @@ def slice_clicks(days: Days) -> Values:
 
 def slice_purchases(days: Days) -> Values:
     """Purchasing share of each known slice against its own before."""
-    clicks, purchasing = (sum(getattr(day, name) for day in days.trailing) for name in ("usable", "purchasing"))
-    expected = days.today.usable * purchasing / max(clicks, 1)
-    moved = days.today.purchasing / expected if expected else 1.0  # the day as a whole: see purchases_in_hour
     found = {}
     for name in days.known:
         part, usual = days.today.slices.get(name), days.usual(name)
         if part is not None:
-            found[name] = at_most(part.purchasing, moved * part.clicks * usual.purchasing / max(usual.clicks, 1))
+            expected = part.clicks * usual.purchasing / max(usual.clicks, 1)
+            found[name] = _at_most_beside(days, part.purchasing, expected)
     return found
+
+
+def _at_most_beside(days: Days, came: int, expected: float) -> float:
+    """Largest ratio of a part's purchases to those expected of it, were it like the rest of its own day.
+
+    Readiness to buy moves from day to day, which `share_in_day` looks at; a hole in the labels is beside the others.
+    """
+    clicks, purchasing = (sum(getattr(day, name) for day in days.trailing) for name in ("usable", "purchasing"))
+    rest_expected = days.today.usable * purchasing / max(clicks, 1) - expected
+    rest = (days.today.purchasing - came) / rest_expected if rest_expected > 0 else 1.0
+    return at_most(came, rest * expected)
 
 
 def robotic_purchases(days: Days) -> Values:

@@ -62,7 +62,7 @@ DATA: Final[tuple[Guardrail[Days], ...]] = (
     ),
     Guardrail(
         name="purchases_in_hour",
-        measures="most that the purchasing share of one hour or of three can be / that of those hours before",
+        measures="most that the purchasing share of 1, 3 or 6 hours can be / that of those hours, beside the day",
         bound=Bound(low=0.5),
         scope="hour",
         why="hours of one day differ by a fifth, so half is beyond them; clean hours: 0.99 and more",
@@ -70,7 +70,7 @@ DATA: Final[tuple[Guardrail[Days], ...]] = (
     ),
     Guardrail(
         name="purchases_in_slice",
-        measures="most that the purchasing share of the slice can be / that of the slice before",
+        measures="most that the purchasing share of the slice can be / that of the slice before, beside the day",
         bound=Bound(low=0.5),
         scope="slice",
         why="as for hours; clean slices: 0.71 and more",
