@@ -25,7 +25,17 @@ SHORT: Final = (
     "training",
 )
 """Each takes a few minutes at most; `make bench` runs all of them."""
-LONG: Final = ("features", "quality", "certificate", "dataset", "backfill", "real_logs", "malformed", "chaos_online")
+LONG: Final = (
+    "features",
+    "quality",
+    "certificate",
+    "guardrails",
+    "dataset",
+    "backfill",
+    "real_logs",
+    "malformed",
+    "chaos_online",
+)
 """The ones that take long; `make soak` runs all of them."""
 
 
