@@ -65,7 +65,7 @@ DATA: Final[tuple[Guardrail[Days], ...]] = (
         measures="most that the purchasing share of 1, 3 or 6 hours can be / that of those hours, beside the day",
         bound=Bound(low=0.5),
         scope="hour",
-        why="hours of one day differ by a fifth, so half is beyond them; clean hours: 0.99 and more",
+        why="hours of one day differ by a fifth, so half of what is usual is beyond that",
         values=purchases_in_hour,
     ),
     Guardrail(
@@ -73,7 +73,7 @@ DATA: Final[tuple[Guardrail[Days], ...]] = (
         measures="most that the purchasing share of the slice can be / that of the slice before, beside the day",
         bound=Bound(low=0.5),
         scope="slice",
-        why="as for hours; clean slices: 0.71 and more",
+        why="as for hours",
         values=slice_purchases,
     ),
     Guardrail(
@@ -117,7 +117,7 @@ DATA: Final[tuple[Guardrail[Days], ...]] = (
         measures="the slice's share of the clicks / that on the trailing days",
         bound=Bound(low=0.25, high=4.0),
         scope="slice",
-        why="offices rest at weekends; clean slices that are no newcomers: 0.76 to 2.7",
+        why="offices rest at weekends; clean slices that are no newcomers: 0.76 to 1.36",
         values=slice_clicks,
     ),
     Guardrail(
