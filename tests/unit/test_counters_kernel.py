@@ -82,7 +82,7 @@ def test_counts_of_a_hot_key_stop_at_the_cap() -> None:
 
 def test_many_keys_in_many_parts_are_counted_like_few() -> None:
     rng = np.random.default_rng(2)
-    clicks = 40_000  # more than two parts, on two threads
+    clicks = 40_000  # more than one part, on two threads
     log = batch_of(
         (NOON_MS + np.sort(rng.integers(0, 2 * HOUR_MS, clicks))).tolist(),
         list(range(clicks)),

@@ -87,7 +87,7 @@ def busy_days(clicks: int, *, seed: int) -> CounterBatch:
     return log.rows(np.maximum(again, 0))
 
 
-@pytest.mark.parametrize(("rows_a_piece", "threads"), [(30_000, 2), (3_000, 1), (59_999, 2)])
+@pytest.mark.parametrize(("rows_a_piece", "threads"), [(40_000, 2), (3_000, 1), (59_999, 2)])
 def test_long_log_in_many_parts_holds_the_bits_of_the_whole(rows_a_piece: int, threads: int) -> None:
     log = busy_days(60_000, seed=rows_a_piece)
     context, _ = surroundings(log, 1)

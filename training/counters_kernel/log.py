@@ -42,7 +42,7 @@ Ids = NDArray[np.uint64]
 Places = NDArray[np.int32]
 Words = NDArray[np.uint32]
 
-ROWS_A_PART: Final = 8_192
+ROWS_A_PART: Final = 16_384
 ROWS_A_PIECE: Final = 524_288
 """With smaller pieces the state of silent keys is carried from piece to piece more often."""
 NOTHING_LATER: Final = np.iinfo(np.int64).max

@@ -87,11 +87,12 @@ def _first_after(times: Times, which: int, start: int, end: int, edge: Any) -> i
     """The first place whose time is after `edge`."""
     if start == end or times[which, start] > edge:
         return start
-    # times[start] is up to the edge; halving without a branch, since no processor can guess this one.
+    # times[start] is up to the edge; halving without a branch, since no processor can guess this one: the sign bit of
+    # the difference, spread over the word, takes the half or leaves it. A condition would be compiled to a branch.
     count = end - start
     while count > 1:
         half = count >> 1
-        start = start + half if times[which, start + half] <= edge else start
+        start += half & ((times[which, start + half] - edge - 1) >> 63)
         count -= half
     return start + 1
 
@@ -272,15 +273,19 @@ def _carry(
     forget_ms: int,
 ) -> int:
     """Take over the keys first:last, which do not click in this piece, but those that nothing later can see."""
-    used = new_places[new]
-    for old in range(first, last):
-        begin, end = old_places[old], old_places[old + 1]
-        if _newest_of(old_words, begin, lists) > forget_ms:
-            for word in range(begin, end):
-                words[used + word - begin] = old_words[word]
-            used += end - begin
-            new_keys[new], new_places[new + 1] = old_keys[old], used
+    old = first
+    while old < last:
+        run = old
+        while run < last and _newest_of(old_words, old_places[run], lists) > forget_ms:
+            run += 1
+        begin, used = np.uint64(old_places[old]), np.uint64(new_places[new])
+        for word in range(np.uint64(old_places[run]) - begin):
+            words[used + word] = old_words[begin + word]  # unsigned: where a place could be below 0, none is vectorised
+        for key in range(old, run):
+            new_keys[new] = old_keys[key]
+            new_places[new + 1] = new_places[new] + old_places[key + 1] - old_places[key]
             new += 1
+        old = run + 1
     return new
 
 
