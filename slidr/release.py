@@ -14,6 +14,8 @@ from slidr.slices import SliceMap, Thresholds
 RELEASE_FILE: Final = "release.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
 EVIDENCE_FILE: Final = "evidence.json"
+REALISED_FILE: Final = "realised.json"
+"""What became of what the evidence predicted, once later clicks have matured."""
 HOURS_OF_WEEK: Final = 168
 
 

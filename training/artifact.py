@@ -3,7 +3,8 @@
 A model directory is what SageMaker makes of `model.tar.gz` in /opt/ml/model:
 
     manifest.json               {"champion": id, "stable": id or null}
-    releases/<id>/release.json, weights.safetensors, evidence.json (not in the endpoint's archive)
+    releases/<id>/release.json, weights.safetensors
+    releases/<id>/evidence.json, realised.json (not in the endpoint's archive)
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
     python -m training.evaluate build/model --first-day 10 --days 2
     python -m training.evaluate build/model build/shuffled --first-day 10 --days 2
 
-Counting starts a day before the first judged day, so that the counters are warm; `--cold` starts it with that day.
+What each release's thresholds did to every slice is kept beside it (realised.json) and shown beside what its evidence
+predicted. Counting starts a day before the first judged day, so that the counters are warm; `--cold` starts it with
+that day.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from training.artifact import LoadedRelease, load_releases
 from training.dataset import build_dataset, feature_matrix
 from training.judgement import Judgement, area_under_roc, judge
 from training.labels import LabelRule
+from training.realised import beside_prediction, keep_realised, realised
 from training.scoring import open_scorer
 from training.simulator.families import FAMILIES
 from training.simulator.log import add_simulation_arguments, simulated_log, simulation_of
@@ -137,6 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     releases = {str(path): champion_of(path) for path in chosen.models}
     later = later_days(simulation_of(chosen), first=chosen.first_day, days=chosen.days, cold=chosen.cold)
     sys.stdout.write(table({name: evaluate(loaded, later) for name, loaded in releases.items()}) + "\n")
+    for name, loaded in releases.items():
+        scores = open_scorer(loaded.weights, "cpu").score(feature_matrix(later.rows))
+        keep_realised(Path(name), loaded.id, realised(loaded.release, later.rows, scores))
+        sys.stdout.write(f"\n{name}\n{beside_prediction(Path(name), loaded.id)}\n")
 
 
 if __name__ == "__main__":

@@ -157,15 +157,15 @@ def told(chosen: ChosenThresholds) -> dict[str, Any]:
             "threshold_of": calibration.source.get(name, ""),
             "clicks": on_choosing.ivr.total,
             "purchases": on_choosing.fpr.total,
-            "chosen_on": _told_rates(on_choosing),
-            "predicted": _told_rates(chosen.predicted[name]) if name in chosen.predicted else None,
+            "chosen_on": told_rates(on_choosing),
+            "predicted": told_rates(chosen.predicted[name]) if name in chosen.predicted else None,
         }
         for name, on_choosing in chosen.chosen_on.items()
     }
     forms = {name: form and asdict(form) for name, form in (("exact", calibration.exact), ("paper", calibration.paper))}
     return {
         "slices": by_slice,
-        "predicted": _told_rates(chosen.overall),
+        "predicted": told_rates(chosen.overall),
         "allowance": calibration.allowance,
         "enough_purchases": chosen.enough,
         "forms": forms | {"exact_beyond_paper_clicks": calibration.gap, "paper_failed": calibration.paper_failed},
@@ -193,7 +193,8 @@ def told_rate(measured: Rate) -> dict[str, object]:
     }
 
 
-def _told_rates(rates: SliceRates) -> dict[str, object]:
+def told_rates(rates: SliceRates) -> dict[str, object]:
+    """The rates of a slice, or of all traffic, for the evidence."""
     return {name: told_rate(getattr(rates, name)) for name in ("ivr", "fpr", "coverage")}
 
 
