@@ -2,7 +2,7 @@
 
 Each is fitted on the rows and weights of the network, and scores as training.scoring.Scorer does: raw features in,
 float32 in [0, 1] out, robotic upwards. The validation rows stop or choose, as they do for the network, by the mean IVR
-at small FPR (training.calibrate.mean_ivr).
+at small FPR (training.stopping.mean_ivr).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from slidr.errors import SlidrError
 from slidr.features import FEATURE_INDEX
-from training.calibrate import mean_ivr
 from training.dataset import feature_matrix
 from training.mlp_weights import CLIP, Floats, log1p_mask, standardisation
 from training.scoring import Scorer
+from training.stopping import mean_ivr
 
 RIDGES: Final = (1e-5, 1e-4, 1e-3, 1e-2)
 """Penalties that logistic regression may choose from: L2 on standardised weights, a click's mean loss being 1."""

@@ -12,10 +12,10 @@ from scipy.optimize import check_grad, minimize
 from tests.backtest_world import small_log
 from training import baselines
 from training.baselines import BASELINES, BaselineUnavailable, _inputs, _newton, fit_lightgbm, fit_logistic
-from training.calibrate import mean_ivr
 from training.dataset import build_dataset, feature_matrix
 from training.mlp_weights import standardisation
 from training.scoring import Scorer
+from training.stopping import mean_ivr
 from training.weights import weights_of_rows
 
 Fit = Callable[[pl.DataFrame, np.ndarray, pl.DataFrame], Scorer]
