@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -43,6 +44,8 @@ class Evaluation:
     """AUC against the truth, without what the crawler list names."""
     auc_labels: float
     """AUC against the weak labels, which is what training sees."""
+    realised: Mapping[str, Any]
+    """See `training.realised.realised`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,7 @@ def evaluate(loaded: LoadedRelease, later: LaterDays) -> Evaluation:
     """Score the rows as serving does and judge the verdicts."""
     rows, truth = later.rows, later.truth
     scores = open_scorer(loaded.weights, "cpu").score(feature_matrix(rows))
-    names = slice_names(rows, loaded.release.slices)
+    names = slice_names(rows, loaded.release.slices.columns)
     givt = (rows["rule"] == LabelRule.GIVT.value).to_numpy()
     robot = truth["robot"].to_numpy()
     judgement = judge(
@@ -89,6 +92,7 @@ def evaluate(loaded: LoadedRelease, later: LaterDays) -> Evaluation:
         judgement=judgement,
         auc_truth=area_under_roc(scores[~givt], robot[~givt]),
         auc_labels=area_under_roc(scores[~givt], (rows["label"].to_numpy() == 1)[~givt]),
+        realised=realised(loaded.release, rows, scores),
     )
 
 
@@ -139,11 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     releases = {str(path): champion_of(path) for path in chosen.models}
     later = later_days(simulation_of(chosen), first=chosen.first_day, days=chosen.days, cold=chosen.cold)
-    sys.stdout.write(table({name: evaluate(loaded, later) for name, loaded in releases.items()}) + "\n")
-    for name, loaded in releases.items():
-        scores = open_scorer(loaded.weights, "cpu").score(feature_matrix(later.rows))
-        keep_realised(Path(name), loaded.id, realised(loaded.release, later.rows, scores))
-        sys.stdout.write(f"\n{name}\n{beside_prediction(Path(name), loaded.id)}\n")
+    evaluations = {name: evaluate(loaded, later) for name, loaded in releases.items()}
+    sys.stdout.write(table(evaluations) + "\n")
+    for name, judged in evaluations.items():
+        keep_realised(Path(name), judged.release_id, judged.realised)
+        sys.stdout.write(f"\n{name}\n{beside_prediction(Path(name), judged.release_id)}\n")
 
 
 if __name__ == "__main__":
