@@ -23,7 +23,6 @@ from slidr.slices import SliceMap, Thresholds
 from training.calibration.certificate import Certificate, certify
 from training.calibration.curve import Flags, Scores
 from training.calibration.folds import certifies, drawn, person_of
-from training.calibration.parents import slice_names
 from training.calibration.thresholds import CalibrationSettings, calibrate
 from training.dataset import build_dataset, feature_matrix
 from training.hyperparameters import Hyperparameters
@@ -32,6 +31,7 @@ from training.release_thresholds import calibration_rows, choose_thresholds
 from training.scoring import Scorer, open_scorer
 from training.simulator.log import simulated_log
 from training.simulator.traffic import Traffic
+from training.slice_names import slice_names
 from training.train import fit, sample_weights, split_by_time
 
 FIGURES: Final = {

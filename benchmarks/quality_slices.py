@@ -16,11 +16,11 @@ import polars as pl
 
 from slidr.slices import Thresholds
 from training.calibration.curve import Flags, Floats, Scores
-from training.calibration.parents import slice_names
 from training.calibration.thresholds import CalibrationRows, CalibrationSettings, calibrate
 from training.curves import ROBOTIC, JudgedClicks, in_curves, judged_clicks
 from training.intervals import copies
 from training.release_thresholds import calibration_rows
+from training.slice_names import slice_names
 
 SLICES: Final = "network, by slice"
 GLOBAL: Final = "network, one threshold"

@@ -13,7 +13,7 @@ from slidr.slices import Thresholds
 from training.calibration.certificate import Certificate, certify, upper_bound
 from training.calibration.curve import Flags, Scores
 from training.calibration.folds import certifies, person_of
-from training.calibration.parents import levels_of, slice_names
+from training.calibration.parents import levels_of
 from training.calibration.thresholds import (
     Calibration,
     CalibrationRows,
@@ -25,6 +25,7 @@ from training.calibration.thresholds import (
 )
 from training.hyperparameters import Hyperparameters
 from training.labels import LabelRule, UnusableTrainingData
+from training.slice_names import slice_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
-from slidr.slices import SliceMap
+from slidr.slices import DEFAULT_COLUMNS
 
 
-def slice_names(rows: pl.DataFrame, slices: SliceMap | None = None) -> pl.Series:
-    """The slice of each row, as `SliceMap.names` gives it for clicks.
+def slice_names(rows: pl.DataFrame, columns: Sequence[str] = DEFAULT_COLUMNS) -> pl.Series:
+    """The slice of each row, as `SliceMap.names` gives it for clicks; the empty text for no columns.
 
-    >>> slice_names(pl.DataFrame({"device": ["mobile"], "logged_in": [True]})).to_list()
-    ['device=mobile|logged_in=true']
+    >>> rows = pl.DataFrame({"device": ["tv", None], "logged_in": [True, False]})
+    >>> slice_names(rows, ["device", "logged_in"]).to_list()
+    ['device=tv|logged_in=true', 'device=|logged_in=false']
     """
-    columns = (slices or SliceMap()).columns
+    if not columns:
+        return pl.repeat("", len(rows), eager=True)
     cells = [pl.format(f"{column}={{}}", pl.col(column).cast(pl.String).fill_null("")) for column in columns]
     return rows.select(pl.concat_str(cells, separator="|")).to_series()
 

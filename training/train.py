@@ -28,7 +28,6 @@ from slidr.givt import packaged_crawlers
 from slidr.metrics import rate
 from slidr.release import Release
 from training.artifact import weights_sha256, write_manifest, write_release
-from training.calibration.parents import slice_names
 from training.dataset import feature_matrix, read_dataset
 from training.expected_ivr import expected_ivr
 from training.hyperparameters import Hyperparameters
@@ -37,6 +36,7 @@ from training.mlp_weights import Floats, MlpWeights, save_weights, standardisati
 from training.model import Mlp
 from training.release_thresholds import choose_thresholds, told, told_rate
 from training.scoring import open_scorer
+from training.slice_names import slice_names
 from training.stopping import mean_ivr
 from training.weights import effective_sample_size, weights_of_rows
 

@@ -139,7 +139,7 @@ def test_slices_of_a_table_are_named_as_those_of_its_clicks() -> None:
     table = pl.DataFrame([msgspec.structs.asdict(click) for click in clicks]).with_columns(
         pl.col("device").cast(pl.String)
     )
-    assert slice_names(table, slices).to_list() == slices.names(clicks)
+    assert slice_names(table, slices.columns).to_list() == slices.names(clicks)
 
 
 def test_a_record_of_the_past_arrived_when_it_happened(clicks: pl.DataFrame) -> None:

@@ -13,7 +13,6 @@ from slidr.metrics import Rate, rate
 from training.backtest.plan import BacktestSettings
 from training.backtest.results import Knee, SliceOutcome, Verdicts
 from training.calibration.curve import Flags, Scores
-from training.calibration.parents import slice_names
 from training.calibration.thresholds import SliceRates
 from training.curves import (
     ALL,
@@ -32,6 +31,7 @@ from training.labels import LabelRule
 from training.mlp_weights import Floats
 from training.release_thresholds import ChosenThresholds
 from training.scoring import Scorer
+from training.slice_names import slice_names
 
 GRID: Final = np.linspace(0.0, 1.0, 41) ** 2
 """False-positive rates of the plotted curves: dense where budgets are."""

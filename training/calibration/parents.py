@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from training.calibration.curve import Ints
+from training.slice_names import slice_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,19 +25,6 @@ class Level:
     """Index into `names` of each click, shape (clicks,)."""
     parent: Ints
     """Index into the names of the level above, shape (names,); empty for all traffic."""
-
-
-def slice_names(rows: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    """The name of each row's cell, as slidr.slices.SliceMap names it; the empty text for no columns.
-
-    >>> rows = pl.DataFrame({"device": ["tv", None], "logged_in": [True, False]})
-    >>> slice_names(rows, ["device", "logged_in"]).to_list()
-    ['device=tv|logged_in=true', 'device=|logged_in=false']
-    """
-    if not columns:
-        return pl.repeat("", len(rows), eager=True)
-    cells = [pl.format(f"{c}={{}}", pl.col(c).cast(pl.String).fill_null("")) for c in columns]
-    return rows.select(pl.concat_str(cells, separator="|")).to_series()
 
 
 def levels_of(rows: pl.DataFrame, columns: Sequence[str]) -> tuple[Level, ...]:

@@ -16,10 +16,10 @@ from slidr.features import FEATURE_COUNT, FEATURE_NAMES
 from slidr.metrics import ROBOTIC_SESSION_CLICKS
 from slidr.release import HOURS_OF_WEEK
 from slidr.slices import DEFAULT_COLUMNS
-from training.calibration.parents import slice_names
 from training.dataset import ROW_COLUMNS, feature_matrix
 from training.labels import LabelRule
 from training.mlp_weights import Floats
+from training.slice_names import slice_names
 
 Ints = NDArray[np.int64]
 

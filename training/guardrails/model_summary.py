@@ -158,7 +158,7 @@ def summarise_models(candidate: Entrant, champion: Entrant | None, later: pl.Dat
     if not len(later):
         raise EvidenceInvalid("later rows are required to judge a release on, came none. Wait for a mature day.")
     features = feature_matrix(later)
-    cells = slice_names(later, candidate.loaded.release.slices)
+    cells = slice_names(later, candidate.loaded.release.slices.columns)
     new, verdicts = _standing(candidate, later, features, cells)
     if champion is None:
         return ModelSummary(first_at=_first(later), candidate=new, champion=None, flipped={})
@@ -181,7 +181,7 @@ def _first(later: pl.DataFrame) -> dt.datetime:
 def _standing(entrant: Entrant, later: pl.DataFrame, features: Scores, cells: pl.Series) -> tuple[Standing, Flags]:
     release = entrant.loaded.release
     scores = open_scorer(entrant.loaded.weights, "cpu").score(features)
-    thresholds = release.thresholds.of(slice_names(later, release.slices).to_list())
+    thresholds = release.thresholds.of(slice_names(later, release.slices.columns).to_list())
     listed = _listed(later)
     over = scores >= thresholds
     auc = area_under_roc(scores[~listed], (later["label"] == 1).to_numpy()[~listed])

@@ -13,7 +13,7 @@ from slidr.errors import CalibrationInexact, CalibrationInfeasible
 from slidr.slices import SliceMap, Thresholds
 from training.calibration import thresholds as thresholds_module
 from training.calibration.curve import NEVER
-from training.calibration.parents import levels_of, slice_names
+from training.calibration.parents import levels_of
 from training.calibration.thresholds import (
     OWN,
     CalibrationRows,
@@ -22,6 +22,7 @@ from training.calibration.thresholds import (
     overall_rates,
     rates_by_slice,
 )
+from training.slice_names import slice_names
 
 COLUMNS = ("device", "logged_in")
 DEVICES = ("desktop", "mobile", "tablet")
