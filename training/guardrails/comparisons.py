@@ -59,29 +59,14 @@ class Days:
         parts = [day.slices[name] for day in self.trailing if name in day.slices]
         return SliceDay(clicks=sum(part.clicks for part in parts), purchasing=sum(part.purchasing for part in parts))
 
-    def shapes(self, name: str) -> tuple[Ints, Ints]:
-        """The histograms of a slice before and today, shape (FEATURE_COUNT, BINS) each."""
-        before = np.zeros((FEATURE_COUNT, BINS), dtype=np.int64)
-        for day in self.trailing:
-            if name in day.slices:
-                before += np.array(day.slices[name].histograms, dtype=np.int64)
-        return before, np.array(self.today.slices[name].histograms, dtype=np.int64)
+    def shapes(self, name: str | None = None) -> tuple[Ints, Ints]:
+        """The histograms of a slice, or of all traffic, before and today, shape (FEATURE_COUNT, BINS) each."""
+        return _histograms(self.trailing, name), _histograms((self.today,), name)
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The slices whose histograms are kept today."""
         return tuple(name for name, part in self.today.slices.items() if part.histograms)
-
-    def all_shapes(self) -> tuple[Ints, Ints]:
-        """The histograms of all traffic, before and today."""
-        before = np.zeros((FEATURE_COUNT, BINS), dtype=np.int64)
-        today = before.copy()
-        for day in self.trailing:
-            for part in day.slices.values():
-                before += np.array(part.histograms, dtype=np.int64) if part.histograms else 0
-        for name in self.cells:
-            today += np.array(self.today.slices[name].histograms, dtype=np.int64)
-        return before, today
 
 
 def clicks_in_day(days: Days) -> Values:
@@ -184,7 +169,7 @@ def drift(days: Days) -> Values:
     """Stability index of each feature."""
     if not days.comparable:
         return {}
-    index = index_of_counts(*days.all_shapes())
+    index = index_of_counts(*days.shapes())
     return {name: float(index[i]) for i, name in _moving_features()}
 
 
@@ -204,7 +189,7 @@ def feature_varies(days: Days) -> Values:
     """Share of clicks off each feature's usual bin against that before."""
     if not days.comparable:
         return {}
-    before, today = days.all_shapes()
+    before, today = days.shapes()
     common = before.argmax(axis=1)  # (features,)
     features = np.arange(FEATURE_COUNT)
     rare = 1.0 - before[features, common] / np.maximum(before.sum(axis=1), 1)
@@ -238,6 +223,15 @@ def repeated_clicks(days: Days) -> Values:
 def share_of_day(count: Callable[[DaySummary], int], total: Callable[[DaySummary], int]) -> Callable[[Days], Values]:
     """Share of the day."""
     return lambda days: {ALL: count(days.today) / max(total(days.today), 1)}
+
+
+def _histograms(days: Sequence[DaySummary], name: str | None) -> Ints:
+    """The sum over days of the histograms of a slice, or of all that have some, shape (FEATURE_COUNT, BINS)."""
+    parts = (part for day in days for own, part in day.slices.items() if part.histograms and name in (None, own))
+    total = np.zeros((FEATURE_COUNT, BINS), dtype=np.int64)
+    for part in parts:
+        total += np.array(part.histograms, dtype=np.int64)
+    return total
 
 
 def _moving_features() -> Iterator[tuple[int, str]]:
