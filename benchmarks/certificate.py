@@ -26,12 +26,10 @@ from training.calibration.folds import certifies, drawn, person_of
 from training.calibration.thresholds import CalibrationSettings, calibrate
 from training.dataset import build_dataset, feature_matrix
 from training.hyperparameters import Hyperparameters
-from training.labels import LabelRule
-from training.release_thresholds import calibration_rows, choose_thresholds
+from training.release_thresholds import calibration_rows, choose_thresholds, invalidated
 from training.scoring import Scorer, open_scorer
 from training.simulator.log import simulated_log
 from training.simulator.traffic import Traffic
-from training.slice_names import slice_names
 from training.train import fit, sample_weights, split_by_time
 
 FIGURES: Final = {
@@ -188,7 +186,7 @@ def _trials(day: Day) -> dict[str, Trial]:
 
 def _tried(thresholds: Thresholds, certificate: Certificate, day: Day, fresh: Flags) -> Trial:
     rows, scores = day.rows.filter(fresh), day.scores[fresh]
-    invalid = _invalid(thresholds, rows, scores)
+    invalid = invalidated(rows, scores, thresholds, COLUMNS)
     human = day.human[fresh]
     return Trial(
         certificate=certificate,
@@ -208,14 +206,9 @@ def certificate_of(thresholds: Thresholds, rows: pl.DataFrame, scores: Scores) -
     bought = rows["purchased"].to_numpy()
     buyers = rows.filter(bought)
     return certify(
-        _invalid(thresholds, rows, scores)[bought],
+        invalidated(rows, scores, thresholds, COLUMNS)[bought],
         buyer=person_of(buyers).to_list(),
         click_id=buyers["click_id"].to_list(),
         budget=BUDGET,
         delta=DELTA,
     )
-
-
-def _invalid(thresholds: Thresholds, rows: pl.DataFrame, scores: Scores) -> Flags:
-    listed = (rows["rule"] == LabelRule.GIVT.value).to_numpy()
-    return np.asarray(listed | (scores >= thresholds.of(slice_names(rows, COLUMNS).to_list())), dtype=np.bool_)

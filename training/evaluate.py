@@ -27,11 +27,11 @@ from training.dataset import build_dataset, feature_matrix
 from training.judgement import Judgement, area_under_roc, judge
 from training.labels import LabelRule
 from training.realised import beside_prediction, keep_realised, realised
+from training.release_thresholds import invalidated
 from training.scoring import open_scorer
 from training.simulator.families import FAMILIES
 from training.simulator.log import add_simulation_arguments, simulated_log, simulation_of
 from training.simulator.traffic import Traffic
-from training.slice_names import slice_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +76,11 @@ def evaluate(loaded: LoadedRelease, later: LaterDays) -> Evaluation:
     """Score the rows as serving does and judge the verdicts."""
     rows, truth = later.rows, later.truth
     scores = open_scorer(loaded.weights, "cpu").score(feature_matrix(rows))
-    names = slice_names(rows, loaded.release.slices.columns)
+    release = loaded.release
     givt = (rows["rule"] == LabelRule.GIVT.value).to_numpy()
     robot = truth["robot"].to_numpy()
     judgement = judge(
-        (scores >= loaded.release.thresholds.of(names.to_list())) | givt,
+        invalidated(rows, scores, release.thresholds, release.slices.columns),
         givt=givt,
         purchased=rows["purchased"].to_numpy(),
         session_clicks_1h=rows["session_clicks_1h"].to_numpy(),
@@ -92,7 +92,7 @@ def evaluate(loaded: LoadedRelease, later: LaterDays) -> Evaluation:
         judgement=judgement,
         auc_truth=area_under_roc(scores[~givt], robot[~givt]),
         auc_labels=area_under_roc(scores[~givt], (rows["label"].to_numpy() == 1)[~givt]),
-        realised=realised(loaded.release, rows, scores),
+        realised=realised(release, rows, scores),
     )
 
 

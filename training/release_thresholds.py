@@ -85,7 +85,7 @@ def choose_thresholds(rows: pl.DataFrame, scores: Scores, chosen: Hyperparameter
     )
     held_back = calibration_rows(rows, scores, certifying, columns)
     bought = certifying & rows["purchased"].to_numpy()
-    wrong = _listed(rows) | (scores >= calibration.thresholds.of(slice_names(rows, columns).to_list()))
+    wrong = invalidated(rows, scores, calibration.thresholds, columns)
     certificate = certify(
         wrong[bought],
         buyer=person.filter(pl.Series(bought)).to_list(),
@@ -123,6 +123,18 @@ def calibration_rows(rows: pl.DataFrame, scores: Scores, within: Flags, columns:
         listed_clicks=int((within & listed).sum()),
         listed_purchases=int((within & listed & rows["purchased"].to_numpy()).sum()),
     )
+
+
+def invalidated(rows: pl.DataFrame, scores: Scores, thresholds: Thresholds, columns: Sequence[str]) -> Flags:
+    """Which rows are invalid: named by a list, or with a score that reaches the threshold of their slice.
+
+    Args:
+        rows: of a dataset.
+        scores: of the rows.
+        thresholds: by slice.
+        columns: of the slice map.
+    """
+    return _listed(rows) | (scores >= thresholds.of(slice_names(rows, columns).to_list()))
 
 
 def affordable(budget: float, purchases: int, *, bound: str, delta: float) -> tuple[float, bool]:

@@ -34,9 +34,8 @@ from training.hyperparameters import Hyperparameters
 from training.labels import LabelRule, UnusableTrainingData
 from training.mlp_weights import Floats, MlpWeights, save_weights, standardisation
 from training.model import Mlp
-from training.release_thresholds import choose_thresholds, told, told_rate
+from training.release_thresholds import choose_thresholds, invalidated, told, told_rate
 from training.scoring import open_scorer
-from training.slice_names import slice_names
 from training.stopping import mean_ivr
 from training.weights import effective_sample_size, weights_of_rows
 
@@ -97,8 +96,7 @@ def main(channels: Mapping[str, Path], model_dir: Path, hyperparameters: Mapping
     newest = split.calibrates
     chosen_thresholds = choose_thresholds(split.later.filter(newest), scores[newest], chosen)
     thresholds = chosen_thresholds.thresholds
-    invalid = scores >= thresholds.of(slice_names(split.later, chosen.slices.columns).to_list())
-    invalid |= (split.later["rule"] == LabelRule.GIVT.value).to_numpy()
+    invalid = invalidated(split.later, scores, thresholds, chosen.slices.columns)
     crawlers = packaged_crawlers()
     payload = save_weights(weights)
     release = Release(
