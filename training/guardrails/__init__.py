@@ -8,9 +8,9 @@ Two steps of a daily loop call them:
 Summaries and results are plain numbers with a JSON form, so that they can be kept beside the release.
 """
 
+from slidr.guardrails import Guardrail, GuardrailsUnreadable, Result, stopped_by
 from training.guardrails.data import data_guardrails
 from training.guardrails.day_summary import DaySummary, summarise_day
-from training.guardrails.declaration import Guardrail, GuardrailsUnreadable, Result, stopped_by
 from training.guardrails.model import endpoint_guardrails, model_guardrails
 from training.guardrails.model_summary import ModelSummary, summarise_models
 

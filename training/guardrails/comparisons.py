@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidr.features import FEATURE_COUNT, FEATURE_NAMES
+from slidr.guardrails import ALL
 from training.backtest.drift import index_of_counts
 from training.guardrails.chance import at_least, at_most, nearest_to_one, share_at_most
 from training.guardrails.day_summary import BINS, HOURS, DaySummary, SliceDay
-from training.guardrails.declaration import ALL
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from slidr.guardrails import ALL, Bound, Guardrail, Result, check
 from training.guardrails.comparisons import (
     Days,
     clicks_in_day,
@@ -27,7 +28,6 @@ from training.guardrails.comparisons import (
     slice_purchases,
 )
 from training.guardrails.day_summary import DaySummary
-from training.guardrails.declaration import ALL, Bound, Guardrail, Result, check
 
 DATA: Final[tuple[Guardrail[Days], ...]] = (
     Guardrail(

@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
+from slidr.guardrails import ALL, Bound, Guardrail, Result, check
 from training.guardrails.chance import nearest_to_one, share_at_least
-from training.guardrails.declaration import ALL, Bound, Guardrail, Result, check
 from training.guardrails.model_summary import ModelSummary, Standing, Tally
 
 Values = Mapping[str, float]

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
+from slidr.guardrails import Bound, Guardrail, Result, check, decode_results, encode_results
 from training.guardrails import GuardrailsUnreadable, stopped_by
 from training.guardrails.data import DATA
-from training.guardrails.declaration import Bound, Guardrail, Result, check, decode_results, encode_results
 from training.guardrails.model import ENDPOINT, MODEL
 
 DECLARED = (*DATA, *MODEL, *ENDPOINT)
