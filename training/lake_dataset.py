@@ -143,10 +143,17 @@ def _told(skew: Skew) -> dict[str, Any]:
     return {"rows": skew.rows, "rows_that_differ": skew.rows_that_differ, "features": worst.to_dicts()}
 
 
-def _read(
-    files: Sequence[Path], columns: tuple[str, ...], *, key: str, since: dt.datetime | None = None
+def deliveries(
+    files: Sequence[Path], columns: Sequence[str], *, key: str, since: dt.datetime | None = None
 ) -> pl.DataFrame:
-    """The archived records of the files from `since` on, each once, in order of arrival."""
+    """The archived records of the files from `since` on, as often as they were delivered, in order of arrival.
+
+    Args:
+        files: Parquet of one of the lake's tables.
+        columns: which to read, `arrived_at` besides.
+        key: of the records' ids: what arrived at one moment is ordered by it.
+        since: event time of the first.
+    """
     wanted = pl.lit(value=True) if since is None else pl.col("at") >= since
     tables = (
         pl.read_parquet(file, columns=["arrived_at", *columns], hive_partitioning=False)
@@ -154,9 +161,14 @@ def _read(
         .filter(wanted)
         for file in files
     )
-    return (
-        pl.concat(tables)
-        .sort("arrived_at", "at", key)
-        .unique(key, keep="first", maintain_order=True)
-        .drop("arrived_at")
-    )
+    return pl.concat(tables).sort("arrived_at", "at", key)
+
+
+def each_once(delivered: pl.DataFrame, *, key: str) -> pl.DataFrame:
+    """The first delivery of each record, in their order."""
+    return delivered.unique(key, keep="first", maintain_order=True).drop("arrived_at")
+
+
+def _read(files: Sequence[Path], columns: Sequence[str], *, key: str, since: dt.datetime | None = None) -> pl.DataFrame:
+    """The archived records of the files from `since` on, each once, in order of arrival."""
+    return each_once(deliveries(files, columns, key=key, since=since), key=key)

@@ -1,6 +1,7 @@
 """What SageMaker starts: `train`, `serve`, or `process NAME`, in the layout of /opt/ml.
 
-    python -m training.container.entrypoint serve | train | process dataset [--features auto|logged|recomputed]
+    python -m training.container.entrypoint serve | train | process day | process evaluate
+    python -m training.container.entrypoint process dataset [--features auto|logged|recomputed]
 
 Environment: SLIDR_OPT_ML (default /opt/ml), and for `serve` the variables of `training.serve.ENVIRONMENT`.
 """
@@ -115,7 +116,30 @@ def _process_dataset(paths: MlPaths, options: Sequence[str]) -> None:
             raise CommandInvalid(f"process dataset takes --features, one of {FEATURES}, came {list(options)}.")
 
 
-PROCESSING_STEPS: Final[Mapping[str, Callable[[MlPaths, Sequence[str]], None]]] = {"dataset": _process_dataset}
+def _process_day(paths: MlPaths, options: Sequence[str]) -> None:
+    from training.day_step import process_day  # noqa: PLC0415
+
+    _refuse(options, step="day")
+    process_day(paths.root / "processing")
+
+
+def _process_evaluate(paths: MlPaths, options: Sequence[str]) -> None:
+    from training.evaluate_step import process_evaluate  # noqa: PLC0415
+
+    _refuse(options, step="evaluate")
+    process_evaluate(paths.root / "processing")
+
+
+def _refuse(options: Sequence[str], *, step: str) -> None:
+    if options:
+        raise CommandInvalid(f"process {step} takes no options, came {list(options)}.")
+
+
+PROCESSING_STEPS: Final[Mapping[str, Callable[[MlPaths, Sequence[str]], None]]] = {
+    "dataset": _process_dataset,
+    "day": _process_day,
+    "evaluate": _process_evaluate,
+}
 """What `process NAME` runs, by name."""
 
 

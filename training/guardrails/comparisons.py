@@ -235,8 +235,11 @@ def _histograms(days: Sequence[DaySummary], name: str | None) -> Ints:
 
 
 def _moving_features() -> Iterator[tuple[int, str]]:
-    """All but hour and weekday, which move with the day that is taken."""
-    return ((i, name) for i, name in enumerate(FEATURE_NAMES) if not name.startswith("time."))
+    """All but hour and weekday, which move with the day that is taken, and profiles, which tell of the weeks before.
+
+    A profile grows older every day: while the history is young, its age alone would stop every release.
+    """
+    return ((i, name) for i, name in enumerate(FEATURE_NAMES) if not name.startswith(("time.", "profile.")))
 
 
 def _hours(first: int, width: int) -> str:
