@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from training.artifact import RELEASES_DIR
+from slidr.artifact import RELEASES_DIR
 from training.dataset import RESTART_EVERY, build_dataset, write_dataset
 from training.guardrails.day_summary import Archive, DaySummary, summarise_day
 from training.guardrails.model_summary import Entrant, read_entrant

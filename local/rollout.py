@@ -17,6 +17,7 @@ from local.audited import by_operator
 from local.release_bucket import fetch_release
 from local.sagemaker_sdk import roll_out
 from local.session import Session
+from slidr.artifact import RELEASES_DIR
 from slidr.errors import ReleaseConflict, ReleaseInvalid
 from slidr.pointer import Pointer, challenged, promoted, releases_to_load
 
@@ -99,7 +100,7 @@ def _pointers(session: Session) -> PointerStore:
 
 def _uploaded_artifact(session: Session, rollout: Rollout) -> str:
     """The key of the archive with every release that the rollout loads. Equal content is stored once."""
-    from training.artifact import RELEASES_DIR, pack, read_release, write_manifest  # noqa: PLC0415 - heavy
+    from training.artifact import pack, read_release, write_manifest  # noqa: PLC0415 - heavy
 
     s3, bucket = session.client("s3"), session.outputs.release_bucket
     with tempfile.TemporaryDirectory(prefix="slidr-artifact-") as folder:

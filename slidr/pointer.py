@@ -104,6 +104,33 @@ def challenged(pointer: Pointer, challenger: str | None) -> Pointer:
     return _next(pointer, challenger=challenger, canary_share=0.0)
 
 
+def matured(pointer: Pointer, release: str) -> Pointer:
+    """The pointer with a former champion as stable: its served interval has matured and passed. Nothing else does that.
+
+    Raises:
+        PromotionFrozen: after a rollback nobody knows yet which release is to be trusted.
+
+    >>> matured(Pointer(champion="c", stable="a"), "b").stable
+    'b'
+    """
+    if pointer.stable == release:
+        return pointer
+    if pointer.frozen:
+        raise PromotionFrozen(f"a pointer that is not frozen is required for {release} to become stable, it is frozen.")
+    return _next(pointer, stable=release)
+
+
+def withdrawn(pointer: Pointer, challenger: str) -> Pointer:
+    """The pointer without `challenger` in shadow, and with no canary; as it was where another one, or none, is.
+
+    >>> withdrawn(Pointer(champion="a", challenger="b", canary_share=0.1), "b").canary_share
+    0.0
+    """
+    if pointer.challenger != challenger or pointer.champion == challenger:
+        return pointer
+    return _next(pointer, challenger=None, canary_share=0.0)
+
+
 def with_canary(pointer: Pointer, share: float) -> Pointer:
     """The pointer with the challenger deciding a share of the clicks, in [0, 1].
 

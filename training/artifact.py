@@ -11,16 +11,22 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import tarfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
+from slidr.artifact import (
+    MANIFEST_FILE,
+    RELEASES_DIR,
+    checked_release,
+    decode_manifest,
+    encode_manifest,
+    packed,
+)
 from slidr.errors import ReleaseInvalid
 from slidr.features import FEATURE_COUNT, SPEC_HASH
 from slidr.release import (
@@ -28,22 +34,10 @@ from slidr.release import (
     RELEASE_FILE,
     WEIGHTS_FILE,
     Release,
-    check_id,
-    decode_release,
     encode_release,
     release_id,
 )
 from training.mlp_weights import MlpWeights, load_weights
-
-MANIFEST_FILE: Final = "manifest.json"
-RELEASES_DIR: Final = "releases"
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """Which of the releases in a model directory answers when the request names none, or one that is missing."""
-
-    champion: str
-    stable: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,8 +87,7 @@ def write_release(model_dir: Path, *, release: Release, weights: bytes, evidence
 
 def write_manifest(model_dir: Path, *, champion: str, stable: str | None = None) -> None:
     """Name the releases that answer by default. A model directory with a manifest is complete."""
-    manifest = Manifest(champion=champion, stable=stable)
-    (model_dir / MANIFEST_FILE).write_bytes(msgspec.json.encode(manifest, order="sorted"))
+    (model_dir / MANIFEST_FILE).write_bytes(encode_manifest(champion=champion, stable=stable))
 
 
 def read_release(folder: Path) -> LoadedRelease:
@@ -114,12 +107,7 @@ def load_releases(model_dir: Path) -> LoadedReleases:
     """
     if not model_dir.is_dir() or not any(model_dir.iterdir()):
         return LoadedReleases()
-    try:
-        manifest = msgspec.json.decode(_read(model_dir / MANIFEST_FILE), type=Manifest)
-    except msgspec.DecodeError as failure:
-        raise ReleaseInvalid(
-            f'{MANIFEST_FILE} must hold {{"champion": id, "stable": id or null}}, came: {failure}. Pack it again.'
-        ) from failure
+    manifest = decode_manifest(_read(model_dir / MANIFEST_FILE))
     root = model_dir / RELEASES_DIR
     folders = sorted(root.iterdir()) if root.is_dir() else []
     by_id = {folder.name: read_release(folder) for folder in folders}
@@ -140,22 +128,13 @@ def pack(model_dir: Path, archive: Path) -> None:
     loaded = load_releases(model_dir)
     if loaded.champion is None:
         raise ReleaseInvalid(f"{model_dir} must hold {MANIFEST_FILE} and releases, it is empty. Train a release first.")
-    names = [MANIFEST_FILE] + [
-        f"{RELEASES_DIR}/{identity}/{name}"
-        for identity in sorted(loaded.by_id)
-        for name in (RELEASE_FILE, WEIGHTS_FILE)
-    ]
+    root = model_dir / RELEASES_DIR
+    releases = {
+        identity: ((root / identity / RELEASE_FILE).read_bytes(), (root / identity / WEIGHTS_FILE).read_bytes())
+        for identity in loaded.by_id
+    }
     archive.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        archive.open("wb") as file,
-        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed,
-        tarfile.open(fileobj=compressed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
-    ):
-        for name in names:
-            content = (model_dir / name).read_bytes()
-            entry = tarfile.TarInfo(name)  # time 0, owner 0
-            entry.size, entry.mode = len(content), 0o644
-            tar.addfile(entry, io.BytesIO(content))
+    archive.write_bytes(packed((model_dir / MANIFEST_FILE).read_bytes(), releases))
 
 
 def unpack(archive: Path, model_dir: Path) -> None:
@@ -175,13 +154,7 @@ def unpack(archive: Path, model_dir: Path) -> None:
 
 
 def _checked(identity: str, release_json: bytes, weights: bytes) -> LoadedRelease:
-    release = decode_release(release_json)
-    check_id(release, identity)
-    came = weights_sha256(weights)
-    if came != release.weights_sha256:
-        raise ReleaseInvalid(
-            f"{identity}: the weights must hash to {release.weights_sha256}, came {came}. Publish it again."
-        )
+    release = checked_release(identity, release_json, weights)
     network = load_weights(weights)
     if release.feature_spec != SPEC_HASH or network.features != FEATURE_COUNT:
         raise ReleaseInvalid(

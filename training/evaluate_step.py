@@ -24,9 +24,11 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from slidr.artifact import RELEASES_DIR
 from slidr.errors import ReleaseInvalid
 from slidr.guardrails import Result, encode_results, stopped_by
-from training.artifact import RELEASES_DIR, load_releases, unpack
+from slidr.markup import Markup, tag, together
+from training.artifact import load_releases, unpack
 from training.baselines import BASELINES
 from training.curves import ALL, ROBOTIC, AtFpr, JudgedClicks, at_fpr, in_curves, judged_clicks
 from training.dataset import feature_matrix, read_dataset
@@ -37,7 +39,6 @@ from training.guardrails.stable import ServedInterval, stable_guardrails
 from training.hyperparameters import Hyperparameters
 from training.mlp_weights import Floats
 from training.realised import realised
-from training.report.markup import Markup, tag, together
 from training.report.plots import Line, Mark, curve_plot, key
 from training.scoring import open_scorer
 from training.train import sample_weights, split_by_time

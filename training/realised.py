@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from slidr.artifact import RELEASES_DIR
 from slidr.release import EVIDENCE_FILE, REALISED_FILE, Release
-from training.artifact import RELEASES_DIR
 from training.calibration.curve import Scores
 from training.calibration.thresholds import overall_rates, rates_by_slice
 from training.labels import LabelRule

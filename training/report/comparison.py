@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from slidr.markup import Markup, tag, together
 from training.backtest.contenders import NETWORK
 from training.backtest.results import Backtest, Contender
 from training.curves import ALL, ROBOTIC
-from training.report.markup import Markup, tag, together
 from training.report.plots import Line, curve_plot, key
 from training.report.tables import table, with_note
 from training.report.words import NOTHING, between, percent, plain_percent

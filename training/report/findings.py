@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
+from slidr.markup import Markup, tag, together
 from slidr.release import HOURS_OF_WEEK
 from training.backtest.results import AdvertiserBill, Backtest
-from training.report.markup import Markup, tag, together
 from training.report.plots import DAYS, heat_map
 from training.report.tables import table
 from training.report.words import NOTHING, money, percent, quantity

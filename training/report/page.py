@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from importlib import resources
 
 from slidr.features import SPEC_HASH
+from slidr.markup import Markup, tag, together
 from training.backtest.cautions import Caution
 from training.backtest.results import Backtest
 from training.report import comparison, findings, sections
-from training.report.markup import Markup, tag, together
 from training.report.words import moment, percent
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
+from slidr.markup import Markup, tag
 from training.backtest.results import Density, Knee, Part
 from training.curves import ALL, AtFpr
-from training.report.markup import Markup, tag
 from training.report.scales import Scale, area, path, round_up
 from training.report.words import moment, percent
 

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from slidr.markup import Markup, tag, together
 from training.backtest.cautions import Caution
 from training.backtest.plan import in_words
 from training.backtest.results import AdvertiserBill, Backtest, SliceOutcome
 from training.calibration.curve import NEVER
 from training.calibration.thresholds import OWN
 from training.curves import Share
-from training.report.markup import Markup, tag, together
 from training.report.plots import Line, Mark, curve_plot, key, knee_mark, timeline
 from training.report.tables import table, with_note
 from training.report.words import NOTHING, between, counts, moment, money, percent, plain_percent, share_text

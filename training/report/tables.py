@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from training.report.markup import Child, Markup, tag
+from slidr.markup import Child, Markup, tag
 
 Cell = Child
 

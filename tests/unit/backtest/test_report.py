@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from slidr.markup import Markup, tag
 from tests.backtest_world import small_backtest
 from training.backtest.cautions import Caution, cautions_of
 from training.backtest.results import Backtest
-from training.report.markup import Markup, tag
 from training.report.page import report
 from training.report.scales import Scale, round_up
 from training.report.words import percent
