@@ -43,6 +43,7 @@ from benchmarks.harness import Measured
 from local.console import console
 from slidr.errors import SlidrError
 from slidr.release import EVIDENCE_FILE, RELEASE_FILE, WEIGHTS_FILE, decode_release
+from slidr.shadow import EndpointSummary
 from slidr.slices import Thresholds
 from training.artifact import write_release
 from training.guardrails import (
@@ -54,7 +55,6 @@ from training.guardrails import (
     summarise_day,
     summarise_models,
 )
-from training.guardrails.model import EndpointSummary
 from training.guardrails.model_summary import Entrant, read_entrant
 from training.simulator import Events
 

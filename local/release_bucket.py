@@ -8,43 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from botocore.exceptions import ClientError
 
+from functions.adapters.published_releases import find_file, publish_files
 from functions.adapters.release_store import release_key
-from slidr.errors import ReleaseConflict, ReleaseInvalid
+from slidr.errors import ReleaseInvalid
 from slidr.release import EVIDENCE_FILE, RELEASE_FILE, WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _FILES: Final = (WEIGHTS_FILE, EVIDENCE_FILE, RELEASE_FILE)
-"""In the order of writing: a bundle without its release file is not a bundle."""
 
 
 def publish_release(s3: S3Client, bucket: str, folder: Path) -> bool:
-    """Write the bundle in `folder` (`.../releases/<id>/`) to `releases/<id>/`; False if that release was there already.
-
-    Evidence of a release that is there already stays as it was: the first training that made it is its record.
+    """Write the bundle in `folder` (`.../releases/<id>/`) to `releases/<id>/`; whether that release was there already.
 
     Raises:
         ReleaseConflict: the stored bundle has other content under the same id.
     """
-    identity = folder.name
-    known = {name: _read(s3, bucket, release_key(identity, name)) for name in _FILES}
-    for name in (RELEASE_FILE, WEIGHTS_FILE):
-        content = known[name]
-        if content is not None and content != (folder / name).read_bytes():
-            raise ReleaseConflict(
-                f"{release_key(identity, name)} in {bucket} must be what was trained, it has other content. "
-                "Somebody changed a release; compare the object's versions, and restore the first one."
-            )
-    for name in _FILES:
-        if known[name] is None:
-            # "*": only where there is nothing, so that two publishers cannot overwrite one another.
-            s3.put_object(
-                Bucket=bucket, Key=release_key(identity, name), Body=(folder / name).read_bytes(), IfNoneMatch="*"
-            )
-    return known[RELEASE_FILE] is not None
+    return not publish_files(s3, bucket, folder.name, {name: (folder / name).read_bytes() for name in _FILES})
 
 
 def fetch_release(s3: S3Client, bucket: str, identity: str, model_dir: Path) -> Path:
@@ -56,7 +38,7 @@ def fetch_release(s3: S3Client, bucket: str, identity: str, model_dir: Path) -> 
     folder = model_dir / "releases" / identity
     folder.mkdir(parents=True, exist_ok=True)
     for name in (RELEASE_FILE, WEIGHTS_FILE):
-        content = _read(s3, bucket, release_key(identity, name))
+        content = find_file(s3, bucket, identity, name)
         if content is None:
             raise ReleaseInvalid(
                 f"a published release is required, {release_key(identity, name)} is not in {bucket}. "
@@ -97,19 +79,10 @@ def release_evidence(s3: S3Client, bucket: str, identity: str) -> dict[str, Any]
     Raises:
         ReleaseInvalid: the evidence is no JSON object.
     """
-    content = _read(s3, bucket, release_key(identity, EVIDENCE_FILE))
+    content = find_file(s3, bucket, identity, EVIDENCE_FILE)
     try:
         return msgspec.json.decode(content, type=dict[str, Any]) if content is not None else {}
     except msgspec.DecodeError as failure:
         raise ReleaseInvalid(
             f"{release_key(identity, EVIDENCE_FILE)} must be a JSON object, came: {failure}. Restore its first version."
         ) from failure
-
-
-def _read(s3: S3Client, bucket: str, key: str) -> bytes | None:
-    try:
-        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    except ClientError as failure:
-        if failure.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
-            return None
-        raise

@@ -9,9 +9,10 @@ Summaries and results are plain numbers with a JSON form, so that they can be ke
 """
 
 from slidr.guardrails import Guardrail, GuardrailsUnreadable, Result, stopped_by
+from slidr.shadow import endpoint_guardrails
 from training.guardrails.data import data_guardrails
 from training.guardrails.day_summary import DaySummary, summarise_day
-from training.guardrails.model import endpoint_guardrails, model_guardrails
+from training.guardrails.model import model_guardrails
 from training.guardrails.model_summary import ModelSummary, summarise_models
 
 __all__ = [

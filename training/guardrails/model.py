@@ -7,8 +7,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-import msgspec
-
 from slidr.guardrails import ALL, Bound, Guardrail, Result, check
 from training.guardrails.chance import nearest_to_one, share_at_least
 from training.guardrails.model_summary import ModelSummary, Standing, Tally
@@ -20,23 +18,9 @@ LEAST_CLICKS: Final = 200
 _HOUR: Final = dt.timedelta(hours=1)
 
 
-class EndpointSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What the endpoint did while the candidate scored in shadow."""
-
-    invocations: int
-    failed: int
-    p99_ms: float | None
-    """Of an invocation; None where nothing was measured."""
-
-
 def model_guardrails(summary: ModelSummary) -> tuple[Result, ...]:
     """Every model guardrail's results; see `stopped_by`. Those that compare with a champion give none without one."""
     return check(MODEL, summary)
-
-
-def endpoint_guardrails(summary: EndpointSummary) -> tuple[Result, ...]:
-    """Every endpoint guardrail's results; see `stopped_by`."""
-    return check(ENDPOINT, summary)
 
 
 def _of(value: Callable[[Standing], float]) -> Callable[[ModelSummary], Values]:
@@ -271,29 +255,5 @@ MODEL: Final[tuple[Guardrail[ModelSummary], ...]] = (
         bound=Bound(low=-0.2, high=0.2),
         why="alarms go by it; clean: within 0.09",
         values=_of(lambda new: new.came_ivr - new.expected_ivr),
-    ),
-)
-
-ENDPOINT: Final[tuple[Guardrail[EndpointSummary], ...]] = (
-    Guardrail(
-        name="invocations",
-        measures="invocations that the other values rest on",
-        bound=Bound(low=1000),
-        why="a 99th percentile needs ten values above it",
-        values=lambda endpoint: {ALL: float(endpoint.invocations)},
-    ),
-    Guardrail(
-        name="failed_invocations",
-        measures="share of the invocations that failed",
-        bound=Bound(high=0.001),
-        why="the clicks of a failed invocation stay UNDECIDED",
-        values=lambda endpoint: {ALL: endpoint.failed / max(endpoint.invocations, 1)},
-    ),
-    Guardrail(
-        name="latency_p99_ms",
-        measures="99th percentile of an invocation, milliseconds",
-        bound=Bound(high=1000.0),
-        why="half of the time that the function waits for an answer",
-        values=lambda endpoint: {ALL: math.nan if endpoint.p99_ms is None else endpoint.p99_ms},
     ),
 )

@@ -12,10 +12,11 @@ import pytest
 from slidr.artifact import RELEASES_DIR
 from slidr.features import FEATURE_INDEX, FEATURE_NAMES, SPEC_HASH
 from slidr.release import EVIDENCE_FILE, Release
+from slidr.shadow import EndpointSummary
 from slidr.slices import SliceMap, Thresholds
 from training.artifact import weights_sha256, write_release
 from training.guardrails import ModelSummary, endpoint_guardrails, model_guardrails, stopped_by, summarise_models
-from training.guardrails.model import MODEL, EndpointSummary
+from training.guardrails.model import MODEL
 from training.guardrails.model_summary import (
     Counted,
     Evidence,
