@@ -13,18 +13,22 @@ from infra.data_stack import DataStack
 from infra.nag import check_at_synthesis
 from infra.online_stack import OnlineStack
 from infra.settings import Stage, load_stage
+from infra.training_stack import TrainingStack
 from slidr.errors import SlidrError
 
 
-def build(app: App, stage: Stage, *, bundles: Mapping[str, Path]) -> tuple[DataStack, OnlineStack]:
+def build(app: App, stage: Stage, *, bundles: Mapping[str, Path]) -> tuple[DataStack, OnlineStack, TrainingStack]:
     """Add a stage's stacks to `app`."""
     where = Environment(account=stage.account or None, region=stage.region)
     prefix = f"slidr-{stage.name}"
     data = DataStack(app, f"{prefix}-data", stage=stage, env=where, termination_protection=stage.keep_data)
     online = OnlineStack(app, f"{prefix}-online", stage=stage, data=data, bundles=bundles, env=where)
+    training = TrainingStack(
+        app, f"{prefix}-training", stage=stage, data=data, online=online, bundles=bundles, env=where
+    )
     Tags.of(app).add("project", "slidr")
     Tags.of(app).add("stage", stage.name)
-    return data, online
+    return data, online, training
 
 
 def stage_from_context(context: Mapping[str, object]) -> Stage:

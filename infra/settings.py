@@ -180,6 +180,61 @@ class FunctionSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings:
+    """The daily loop: when it runs, on what, and what it asks of a release."""
+
+    schedule: str = "cron(30 2 * * ? *)"
+    """EventBridge Scheduler's expression, UTC. The run takes the newest day whose clicks have matured."""
+    enabled: bool = True
+    """Whether the schedule starts runs; `slidr train-day` does in any case."""
+    instance_type: str = "ml.c7i.2xlarge"
+    """Of training and processing jobs."""
+    volume_gb: int = 100
+    job_timeout_s: int = 10_800
+    training_days: int = 10
+    """Days before the judged one that a release is made from."""
+    profile_days: int = 28
+    """How far profiles look back."""
+    fpr_budget: float = 0.01
+    """False positives that a release may cost, among purchasing clicks."""
+    seed: int = 7
+    shadow_s: int = 3_600
+    """How long a challenger scores in shadow before it may be promoted."""
+    canary_share: float = 0.0
+    """Share of the sessions that it decides after that; 0: none, it is promoted at once."""
+    canary_s: int = 3_600
+    least_invocations: int = 1_000
+    """Of the endpoint while the challenger is in shadow, to judge its latency; 0: no traffic is required."""
+    bake_s: int = 300
+    """How long an updated endpoint keeps the old fleet, to go back to it where an alarm asks for that."""
+    poll_s: int = 15
+    retry_s: int = 30
+
+    def __post_init__(self) -> None:
+        _named("training.instance_type", self.instance_type, prefix="ml.")
+        if re.fullmatch(r"(cron|rate|at)\(.+\)", self.schedule) is None:
+            raise ValueError(f"training.schedule must read cron(...), rate(...) or at(...), came {self.schedule!r}")
+        _within("training.volume_gb", self.volume_gb, 10, 16_384)
+        _within("training.job_timeout_s", self.job_timeout_s, 60, 432_000)
+        _within("training.training_days", self.training_days, 3, 90)
+        _within("training.profile_days", self.profile_days, 1, 90)
+        _within("training.shadow_s", self.shadow_s, 1, 86_400)
+        _within("training.canary_s", self.canary_s, 1, 86_400)
+        _within("training.least_invocations", self.least_invocations, 0, 10_000_000)
+        _within("training.bake_s", self.bake_s, 0, 3_600)
+        _within("training.poll_s", self.poll_s, 1, 300)
+        _within("training.retry_s", self.retry_s, 1, 600)
+        for key, value, most in (("fpr_budget", self.fpr_budget, 0.5), ("canary_share", self.canary_share, 1.0)):
+            if not 0 <= value <= most:
+                raise ValueError(f"training.{key} must be from 0 to {most:g}, came {value}")
+
+    @property
+    def timeout_s(self) -> int:
+        """Of a whole run: its jobs, tried twice, its endpoint, its waiting, and an hour."""
+        return 2 * 3 * (self.job_timeout_s + 900) + 7_200 + self.shadow_s + self.canary_s + 3_600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One deployment of SLIDR."""
 
@@ -200,6 +255,7 @@ class Stage:
     cache: CacheSettings = field(default_factory=CacheSettings)
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
     functions: FunctionSettings = field(default_factory=FunctionSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
 
     def __post_init__(self) -> None:
         if re.fullmatch(_STAGE_NAME, self.name) is None:

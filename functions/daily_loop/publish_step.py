@@ -87,8 +87,14 @@ def publish(plan: RunPlan, model_key: str, services: PublishServices, *, endpoin
         "over": before.champion or "",
         "mature": mature,
         "evaluation_uri": f"s3://{services.release_bucket}/releases/{identity}/{EVALUATION_FILE}",
-        "metrics": {name: str(value) for name, value in msgspec.json.decode(evaluation)["metrics"].items()},
+        "metadata": _metadata(plan, identity, msgspec.json.decode(evaluation)["metrics"]),
     }
+
+
+def _metadata(plan: RunPlan, identity: str, metrics: Mapping[str, float]) -> dict[str, str]:
+    """What the Model Registry keeps beside a model package: text by name."""
+    measured = {name: f"{value:.6g}" for name, value in metrics.items()}
+    return {"release_id": identity, "run": plan.run, "day": f"{plan.day}", **measured}
 
 
 def result_keys(plan: RunPlan) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def report(event: Mapping[str, Any], services: ReportServices, *, stage: str, in
     """Tell what became of a run: `outcome`, `why`, `page` (an address; empty where no run was planned).
 
     Args:
-        event: the machine's state, and `execution`.
+        event: `state` of the machine, and `execution`.
         services: see there.
         stage: its name.
         instance_type: of jobs, for what they cost.
@@ -48,7 +48,7 @@ def report(event: Mapping[str, Any], services: ReportServices, *, stage: str, in
     """
     execution = str(event["execution"])
     steps = steps_of(_history(services.machine, execution), instance_type=instance_type)
-    record = record_of(event, services.lake, stage=stage, execution=execution, steps=steps)
+    record = record_of(event["state"], services.lake, stage=stage, execution=execution, steps=steps)
     address = ""
     if record.prefix:
         lake, key = services.lake, f"{record.prefix}page.html"

@@ -157,7 +157,7 @@ def record_of(state: Mapping[str, Any], lake: Lake, *, stage: str, execution: st
         results=results,
         shadow=shadow,
         mature=str(release.get("mature", "")) if outcome == "promoted" else "",
-        profiles=_profiles(state.get("profiles")),
+        profiles=_profiles((state.get("made") or {}).get("profiles")),
         prefix=prefix,
     )
 
@@ -165,10 +165,9 @@ def record_of(state: Mapping[str, Any], lake: Lake, *, stage: str, execution: st
 def _profiles(told: Any) -> str:
     """What became of the profiles.
 
-    >>> _profiles(None), _profiles({"error": {"Error": "PublishFailed"}}), _profiles({"written": 3})
+    >>> _profiles(None), _profiles({"Error": "PublishFailed", "Cause": ""}), _profiles({"written": True})
     ('', 'not written: PublishFailed', 'written')
     """
     if not isinstance(told, Mapping):
         return ""
-    error = told.get("error")
-    return f"not written: {error.get('Error', error)}" if isinstance(error, Mapping) else "written"
+    return f"not written: {told['Error']}" if "Error" in told else "written"

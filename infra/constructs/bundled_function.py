@@ -1,4 +1,4 @@
-"""A Lambda function made from a bundle, inside the private network, with its own role and log group."""
+"""A Lambda function made from a bundle, with its own role and log group; inside the private network, or outside it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ from infra.constructs.service_role import ServiceRole
 from infra.settings import Stage
 
 _NETWORK_POLICY: Final = "service-role/AWSLambdaVPCAccessExecutionRole"
+_LOGS_POLICY: Final = "service-role/AWSLambdaBasicExecutionRole"
 
 
 class BundledFunction(Construct):
-    """A Python function in the private network. Grants go to `role`."""
+    """A Python function. Grants go to `role`.
+
+    Without a `network` it can reach the public addresses of AWS and nothing of ours that is private.
+    """
 
     def __init__(
         self,
@@ -36,8 +40,8 @@ class BundledFunction(Construct):
         environment: Mapping[str, str],
         memory_mb: int,
         timeout_s: int,
-        concurrency: int,
-        network: PrivateNetwork,
+        concurrency: int | None,
+        network: PrivateNetwork | None,
         key: kms.IKey,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -46,7 +50,7 @@ class BundledFunction(Construct):
             self,
             "Role",
             service="lambda.amazonaws.com",
-            managed_policy=_NETWORK_POLICY,
+            managed_policy=_NETWORK_POLICY if network else _LOGS_POLICY,
         )
         self.function = lambda_.Function(
             self,
@@ -63,21 +67,37 @@ class BundledFunction(Construct):
             reserved_concurrent_executions=concurrency,
             role=self.role,
             runtime=lambda_.Runtime(f"python{stage.functions.python}", lambda_.RuntimeFamily.PYTHON),
-            security_groups=[network.functions_group],
+            security_groups=[network.functions_group] if network else None,
             timeout=Duration.seconds(timeout_s),
             tracing=lambda_.Tracing.ACTIVE if stage.tracing else lambda_.Tracing.DISABLED,
-            vpc=network.vpc,
-            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+            vpc=network.vpc if network else None,
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED) if network else None,
         )
-        self._acknowledge(traced=stage.tracing)
+        self._acknowledge(traced=stage.tracing, inside=network is not None, reserved=concurrency is not None)
 
-    def _acknowledge(self, *, traced: bool) -> None:
+    def _acknowledge(self, *, traced: bool, inside: bool, reserved: bool) -> None:
         nag.acknowledge(
             self.role,
-            f"{nag.SOLUTIONS}IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/{_NETWORK_POLICY}]",
+            f"{nag.SOLUTIONS}IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/"
+            f"{_NETWORK_POLICY if inside else _LOGS_POLICY}]",
             reason="What Lambda needs to attach a function to a network; AWS keeps it current. No API of EC2 can be "
-            "reached from inside: the network has no route to one.",
+            "reached from inside: the network has no route to one."
+            if inside
+            else "What Lambda needs to write a function's logs; AWS keeps it current.",
         )
+        if not inside:
+            nag.acknowledge(
+                self.function,
+                nag.nist("LambdaInsideVPC"),
+                reason="It calls APIs of AWS only, over TLS and with its role; the private network has no endpoint for "
+                "Step Functions or SNS, and nothing else that it needs.",
+            )
+        if not reserved:
+            nag.acknowledge(
+                self.function,
+                nag.nist("LambdaConcurrency"),
+                reason="One run a day invokes it a few times; reserved executions would be taken from all others.",
+            )
         if traced:
             nag.acknowledge(
                 self.role,

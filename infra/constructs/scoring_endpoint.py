@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_applicationautoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
@@ -12,7 +14,7 @@ from constructs import Construct
 
 from infra.constructs.private_bucket import PrivateBucket
 from infra.constructs.serving_role import ServingRole
-from infra.settings import Stage
+from infra.settings import EndpointSettings, Stage
 
 VARIANT = "AllTraffic"
 
@@ -45,13 +47,14 @@ class ScoringEndpoint(Construct):
             self, "Role", endpoint_name=self.name, releases=releases, vpc=vpc, group=self.group, key=key
         )
         subnets = [subnet.subnet_id for subnet in vpc.isolated_subnets]
+        self.container_environment = {"SLIDR_STAGE": stage.name}
         model = sagemaker.CfnModel(
             self,
             "Model",
             enable_network_isolation=True,
             execution_role_arn=self.role.role_arn,
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
-                environment={"SLIDR_STAGE": stage.name},
+                environment=self.container_environment,
                 image=image,
                 model_data_url=f"s3://{releases.bucket_name}/{settings.artifact}" if settings.artifact else None,
             ),
@@ -60,19 +63,22 @@ class ScoringEndpoint(Construct):
             ),
         )
         model.node.add_dependency(self.role)
+        variant = production_variant(settings)
         config = sagemaker.CfnEndpointConfig(
             self,
             "Configuration",
             kms_key_id=key.key_arn,  # local NVMe of GPU instances is encrypted in hardware besides
             production_variants=[
                 sagemaker.CfnEndpointConfig.ProductionVariantProperty(
-                    inference_ami_version=(settings.gpu_ami or None) if settings.has_nvidia_gpu else None,
-                    container_startup_health_check_timeout_in_seconds=settings.startup_timeout_s,
-                    initial_instance_count=settings.min_instances,
-                    initial_variant_weight=1.0,
-                    instance_type=settings.instance_type,
+                    inference_ami_version=variant.get("InferenceAmiVersion"),
+                    container_startup_health_check_timeout_in_seconds=variant[
+                        "ContainerStartupHealthCheckTimeoutInSeconds"
+                    ],
+                    initial_instance_count=variant["InitialInstanceCount"],
+                    initial_variant_weight=variant["InitialVariantWeight"],
+                    instance_type=variant["InstanceType"],
                     model_name=model.attr_model_name,
-                    variant_name=VARIANT,
+                    variant_name=variant["VariantName"],
                 )
             ],
         )
@@ -112,6 +118,20 @@ class ScoringEndpoint(Construct):
             scale_out_cooldown=Duration.seconds(settings.scale_out_cooldown_s),
             target_value=settings.invocations_per_instance_min,
         )
+
+
+def production_variant(settings: EndpointSettings) -> dict[str, Any]:
+    """The endpoint's one variant in the API's form, but for its model: what every configuration of it has."""
+    variant: dict[str, Any] = {
+        "VariantName": VARIANT,
+        "InstanceType": settings.instance_type,
+        "InitialInstanceCount": settings.min_instances,
+        "InitialVariantWeight": 1.0,
+        "ContainerStartupHealthCheckTimeoutInSeconds": settings.startup_timeout_s,
+    }
+    if settings.has_nvidia_gpu and settings.gpu_ami:
+        variant["InferenceAmiVersion"] = settings.gpu_ami
+    return variant
 
 
 def _scaling_role(stack: Stack) -> str:

@@ -52,6 +52,7 @@ class Synthesised:
     app: App
     data: Template
     online: Template
+    training: Template
 
     def statements(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every statement of every policy of a role, with the policy's logical id."""
@@ -77,12 +78,13 @@ def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Synthe
             outdir=str(work / "cdk.out"),
         )
         stage = load_stage(stage_name, overrides)
-        data, online = build(app, stage, bundles=bundles)
+        data, online, training = build(app, stage, bundles=bundles)
         assembly = app.synth()
         return Synthesised(
             app=app,
             data=Template(assembly.get_stack_by_name(data.stack_name).template),
             online=Template(assembly.get_stack_by_name(online.stack_name).template),
+            training=Template(assembly.get_stack_by_name(training.stack_name).template),
         )
 
     return make
