@@ -26,7 +26,7 @@ def state_directory() -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """The outputs of a stage's two stacks, by the names that infra gives them (ClickStream -> click_stream)."""
+    """The outputs of a stage's stacks, by the names that infra gives them (ClickStream -> click_stream)."""
 
     click_stream: str
     purchase_stream: str
@@ -44,6 +44,9 @@ class Outputs:
     serving_role_arn: str
     training_role_arn: str
     container_image: str
+    release_machine_arn: str
+    schedule_name: str
+    model_package_group: str
 
     @classmethod
     def of(cls, values: Mapping[str, str], *, stage: str) -> Outputs:
@@ -153,7 +156,7 @@ class Session:
         from botocore.exceptions import ClientError  # noqa: PLC0415
 
         values: dict[str, str] = {}
-        for part in ("data", "online"):
+        for part in ("data", "online", "training"):
             stack = f"slidr-{self.stage}-{part}"
             try:
                 described = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]

@@ -95,7 +95,7 @@ class BundledFunction(Construct):
         if not reserved:
             nag.acknowledge(
                 self.function,
-                nag.nist("LambdaConcurrency"),
+                nag.nist("LambdaConcurrency")[1],
                 reason="One run a day invokes it a few times; reserved executions would be taken from all others.",
             )
         if traced:

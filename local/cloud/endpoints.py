@@ -6,12 +6,12 @@ import http.client
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from local.cloud import seams
-from local.cloud.containers import ContainerHost, ServingContainer, start_serving
+from local.cloud.containers import ContainerFailed, ContainerHost, ServingContainer, start_serving
 from local.cloud.supervision import ProcessReport, Supervised
 from slidr.errors import SlidrError
 
@@ -68,11 +68,16 @@ class Endpoints:
     _fleets: dict[str, tuple[Variant, ...]] = field(default_factory=dict)
     _local: threading.local = field(default_factory=threading.local)
 
-    def roll(self, name: str, plans: tuple[VariantPlan, ...]) -> None:
+    def roll(self, name: str, plans: tuple[VariantPlan, ...], *, baked: Callable[[], str] = str) -> None:
         """Start a fleet; when all of it answers, give it the traffic and end the old one. A failure keeps the old one.
 
+        Args:
+            name: of the endpoint.
+            plans: of the new fleet.
+            baked: waits for as long as the old fleet is to be kept; the name of an alarm gives it the traffic back.
+
         Raises:
-            ContainerFailed: a container of the new fleet did not come up.
+            ContainerFailed: a container of the new fleet did not come up, or an alarm took the update back.
         """
         started: list[Variant] = []
         try:
@@ -86,6 +91,10 @@ class Endpoints:
             raise
         old = self._fleets.get(name, ())
         self._fleets[name] = tuple(started)
+        if old and (alarm := baked()):
+            self._fleets[name] = old
+            self._stop_later(tuple(started))
+            raise ContainerFailed(f"the alarm {alarm} is in state ALARM: the update was rolled back")
         self._stop_later(old)
 
     def remove(self, name: str) -> None:

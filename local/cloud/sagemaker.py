@@ -16,10 +16,12 @@ from local.cloud import seams
 from local.cloud.containers import ContainerFailed, ContainerHost
 from local.cloud.endpoints import Endpoints, VariantPlan
 from local.cloud.jobs import JobFailed, JobStopped, run_processing, run_training
+from local.cloud.model_registry import ModelRegistry
 from local.cloud.s3_uri import InvalidS3Uri
 from slidr.errors import SlidrError
 
 _LOGGER = logging.getLogger("slidr.sagemaker")
+_BAKE_POLL_S = 0.2
 
 
 class SageMakerRefused(SlidrError):
@@ -29,6 +31,10 @@ class SageMakerRefused(SlidrError):
         super().__init__(message)
         self.code = code
         self.status = status
+
+
+def _refused(message: str) -> SageMakerRefused:
+    return SageMakerRefused("ValidationException", message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class SageMaker:
 
     host: ContainerHost
     endpoints: Endpoints = field(init=False)
+    registry: ModelRegistry = field(default_factory=lambda: ModelRegistry(_refused))
     _records: dict[Kind, dict[str, dict[str, Any]]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     _tags: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -91,6 +98,7 @@ class SageMaker:
             "AddTags": self._add_tags,
             "DeleteTags": self._delete_tags,
             "ListTags": lambda asked: {"Tags": _tag_list(self._tags.get(asked["ResourceArn"], {}))},
+            **self.registry.operations(_arns()),
         }
         if operation in special:
             return special[operation](request)
@@ -113,7 +121,7 @@ class SageMaker:
 
     def _create(self, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
         name = request[kind.key]
-        arn = f"arn:aws:sagemaker:{seams.reach('core.responses.get_region')()}:{_account()}:{kind.arn_kind}/{name}"
+        arn = f"{_arns()}:{kind.arn_kind}/{name}"
         if name in self._records[kind]:
             raise SageMakerRefused("ValidationException", f'Cannot create already existing {kind.arn_kind} "{arn}".')
         now = time.time()
@@ -162,6 +170,7 @@ class SageMaker:
                 "ValidationException", f'Cannot update in-progress endpoint "{record["EndpointArn"]}".'
             )
         record["EndpointStatus"] = "Updating"
+        record.pop("LastDeploymentConfig", None)
         if "DeploymentConfig" in request:
             record["LastDeploymentConfig"] = request["DeploymentConfig"]
         _in_background(self._roll, record, config)
@@ -177,7 +186,8 @@ class SageMaker:
         """Bring the endpoint to `config`; on failure the old fleet, if any, keeps serving and the reason is kept."""
         name = record["EndpointName"]
         try:
-            self.endpoints.roll(name, tuple(self._plan(variant) for variant in config["ProductionVariants"]))
+            plans = tuple(self._plan(variant) for variant in config["ProductionVariants"])
+            self.endpoints.roll(name, plans, baked=lambda: _alarmed(record.get("LastDeploymentConfig") or {}))
         except (ContainerFailed, SageMakerRefused, InvalidS3Uri, OSError, ClientError) as failure:
             _LOGGER.warning("endpoint %s was not brought to %s: %s", name, config["EndpointConfigName"], failure)
             record["FailureReason"] = str(failure)
@@ -243,6 +253,11 @@ class SageMaker:
         return {}
 
 
+def _arns() -> str:
+    """How ARNs of this account and region begin."""
+    return f"arn:aws:sagemaker:{seams.reach('core.responses.get_region')()}:{_account()}"
+
+
 def _account() -> str:
     account: str = seams.reach("core.responses.get_account_id")()
     return account
@@ -250,6 +265,24 @@ def _account() -> str:
 
 def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def _alarmed(deployment: Mapping[str, Any]) -> str:
+    """Wait until a blue/green update has baked; the name of the alarm that takes it back, or none.
+
+    Source: SageMaker AI developer guide, "Auto-Rollback Configuration and Monitoring".
+    """
+    wait_s = (deployment.get("BlueGreenUpdatePolicy") or {}).get("TerminationWaitInSeconds", 0)
+    watched = [alarm["AlarmName"] for alarm in (deployment.get("AutoRollbackConfiguration") or {}).get("Alarms", [])]
+    deadline = time.monotonic() + float(wait_s)
+    while True:
+        alarms = seams.reach("services.cloudwatch._alarms")
+        for name in watched:
+            if (alarms.get(name) or {}).get("StateValue") == "ALARM":
+                return str(name)
+        if time.monotonic() >= deadline:
+            return ""
+        time.sleep(_BAKE_POLL_S)
 
 
 def _variant_summary(variant: dict[str, Any]) -> dict[str, Any]:

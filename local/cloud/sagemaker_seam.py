@@ -159,6 +159,25 @@ def _cloudformation(service: SageMaker, kind: Kind) -> dict[str, Callable[..., A
     return {"create": create, "update": update, "delete": delete}
 
 
+def _package_group(service: SageMaker) -> dict[str, Callable[..., Any]]:
+    """Return create and delete of a group of model packages; its name is given, and changes replace it."""
+
+    def create(_logical_id: str, properties: dict[str, Any], _stack: str) -> Attributes:
+        arn = service.call("CreateModelPackageGroup", properties)["ModelPackageGroupArn"]
+        return arn, {"ModelPackageGroupArn": arn, "Id": arn, "Arn": arn}
+
+    def delete(physical_id: str, _properties: dict[str, Any]) -> None:
+        try:
+            service.call("DeleteModelPackageGroup", {"ModelPackageGroupName": _name_of(physical_id)})
+        except SageMakerRefused:
+            return  # gone already, or it still holds packages: with the emulator they end
+
+    def update(physical_id: str, _old: dict[str, Any], _new: dict[str, Any], _stack: str) -> Attributes:
+        return physical_id, {"ModelPackageGroupArn": physical_id, "Id": physical_id, "Arn": physical_id}
+
+    return {"create": create, "update": update, "delete": delete}
+
+
 def install(service: SageMaker) -> None:
     """Register SageMaker wherever ministack looks a service up."""
     seams.reach("app.SERVICE_HANDLERS")["sagemaker"] = _handler(service)
@@ -175,6 +194,7 @@ def install(service: SageMaker) -> None:
     handlers = seams.reach("services.cloudformation.provisioners._RESOURCE_HANDLERS")
     for kind in (MODEL, ENDPOINT_CONFIG, ENDPOINT):
         handlers[f"AWS::SageMaker::{kind.name}"] = _cloudformation(service, kind)
+    handlers["AWS::SageMaker::ModelPackageGroup"] = _package_group(service)
     runs_on_a_thread = seams.replace(
         "services.cloudformation.stacks._runs_on_worker_thread",
         # Waiting for a container on the event loop would stop the emulator that the container needs.

@@ -26,7 +26,7 @@ OUTPUTS = Outputs(
     lake_key="the-key", release_bucket="the-releases", quarantine_bucket="the-quarantine", control_table="control",
     profile_table="profiles", undecided_queue_url="queue", pseudonym_secret="secret",  # noqa: S106 - a name
     score_clicks_function="score-clicks", endpoint_name="slidr-dev", serving_role_arn="role", training_role_arn="role",
-    container_image="image",
+    container_image="image", release_machine_arn="machine", schedule_name="slidr-dev-daily", model_package_group="slidr-dev",
 )  # fmt: skip
 
 
@@ -49,11 +49,11 @@ def stage(aws: Any, credentials: None, monkeypatch: pytest.MonkeyPatch) -> Sessi
     return session
 
 
-def test_finds_a_stage_by_the_outputs_of_its_two_stacks(aws: Any, credentials: None) -> None:
+def test_finds_a_stage_by_the_outputs_of_its_stacks(aws: Any, credentials: None) -> None:
     values = {name: f"the {name}" for name in Outputs.__slots__}
     named = {"".join(part.capitalize() for part in name.split("_")): value for name, value in values.items()}
     formation = aws.client("cloudformation")
-    for part, keys in (("data", list(named)[:10]), ("online", list(named)[10:])):
+    for part, keys in (("data", list(named)[:10]), ("online", list(named)[10:-3]), ("training", list(named)[-3:])):
         template = {
             "Resources": {"Any": {"Type": "AWS::SQS::Queue"}},
             "Outputs": {key: {"Value": named[key]} for key in keys},

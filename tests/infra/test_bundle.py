@@ -25,6 +25,7 @@ from infra.bundle import (
 )
 from infra.elf import MACHINES, elf_machine, foreign_objects
 from infra.settings import load_stage
+from infra.training_stack import FUNCTIONS as LOOP_FUNCTIONS
 
 ARM64 = Platform(architecture="arm64", python="3.13", native=False)
 BUILT = sorted(path for path in BUNDLES.glob("*-py3*") if path.is_dir()) if BUNDLES.is_dir() else []
@@ -183,7 +184,7 @@ def test_what_is_built_passes_its_checks(directory: Path) -> None:
 IMPORT_ALONE = """
 import importlib, sys
 from importlib.machinery import PathFinder
-bundle, site, function = sys.argv[1:]
+bundle, site, function, handlers = sys.argv[1:]
 allowed = {"boto3", "botocore", "s3transfer", "dateutil", "six", "urllib3"}  # the Lambda runtime has these
 class Runtime:
     def find_spec(self, name, path=None, target=None):
@@ -191,7 +192,7 @@ class Runtime:
 sys.path.insert(0, bundle)
 sys.meta_path.append(Runtime())
 module = importlib.import_module(f"functions.{function}.handler")
-assert callable(module.handler)
+assert all(callable(getattr(module, name)) for name in handlers.split())
 files = {name: module.__file__ for name, module in sys.modules.items() if getattr(module, "__file__", None)}
 assert files["slidr"].startswith(bundle), files["slidr"]
 """
@@ -204,7 +205,8 @@ def test_a_handler_imports_from_its_bundle_and_the_runtime_alone(function: str) 
     if not packages_directory(function, platform).is_dir():
         pytest.skip("no packages are installed for this machine: python -m infra.bundle --platform local")
     directory = bundle(function, platform)
-    arguments = [str(directory), sysconfig.get_paths()["purelib"], function]
+    handlers = " ".join(LOOP_FUNCTIONS) if function == "daily_loop" else "handler"
+    arguments = [str(directory), sysconfig.get_paths()["purelib"], function, handlers]
     result = subprocess.run(
         [sys.executable, "-I", "-S", "-B", "-c", IMPORT_ALONE, *arguments],
         capture_output=True,

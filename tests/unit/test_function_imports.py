@@ -49,7 +49,8 @@ def probe(code: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("function", "unneeded"), [("score_clicks", set()), ("prepare_archive", {"numpy", "redis", "hiredis"})]
+    ("function", "unneeded"),
+    [("score_clicks", set()), ("prepare_archive", {"numpy", "redis", "hiredis"}), ("daily_loop", {"redis", "hiredis"})],
 )
 def test_import_makes_no_client_and_reads_no_environment(function: str, unneeded: set[str]) -> None:
     answer = probe(f"import functions.{function}.handler")
