@@ -2,7 +2,8 @@
 
 `definition` gives the Amazon States Language of one stage. A run's state grows by one key a step; docs/architecture.md
 tells what the steps are for. Every task has a timeout, retries with backoff and jitter for what is transient, and a
-catch that leads to the report: whatever stops a run leaves the champion serving.
+catch that leads to the report: whatever stops a run leaves the champion serving. No path is null, since CDK drops nulls
+where it resolves tokens.
 Source: https://states-language.net/spec.html; AWS Step Functions developer guide, "Integrating services".
 """
 
@@ -72,7 +73,7 @@ def definition(settings: MachineSettings) -> State:
             settings, "plan", {"input.$": "$$.Execution.Input", "execution.$": "$$.Execution.Id"}, to="$.plan",
             then="BuildDataset", caught="Report",
         ),
-        "BuildDataset": _build_dataset(settings) | _job(settings, then="JudgeData", keeps=None),
+        "BuildDataset": _build_dataset(settings) | _job(settings, then="JudgeData", keeps="$.built"),
         "JudgeData": _function(
             settings, "judge", {"prefix.$": "$.plan.prefix", "results": ["checks/guardrails-data.json"]}, to="$.data",
             then="TrainBesideProfiles", caught="Report",
@@ -85,7 +86,7 @@ def definition(settings: MachineSettings) -> State:
             "Catch": _catch("Report"),
             "Next": "Evaluate",
         },
-        "Evaluate": _evaluate(settings) | _job(settings, then="JudgeModel", keeps=None),
+        "Evaluate": _evaluate(settings) | _job(settings, then="JudgeModel", keeps="$.evaluated"),
         "JudgeModel": _function(
             settings, "judge", {"prefix.$": "$.plan.prefix", "results": ["evaluation/guardrails-model.json"]},
             to="$.model", then="Publish", caught="Report",
@@ -172,7 +173,7 @@ def definition(settings: MachineSettings) -> State:
     }
 
 
-def _function(settings: MachineSettings, name: str, given: State, *, to: str | None, then: str, caught: str) -> State:
+def _function(settings: MachineSettings, name: str, given: State, *, to: str, then: str, caught: str) -> State:
     return {
         "Type": "Task",
         "Resource": settings.functions[name],
@@ -216,7 +217,7 @@ def _moment(to: str, *, then: str) -> State:
     return {"Type": "Pass", "Parameters": {"since.$": "$$.State.EnteredTime"}, "ResultPath": to, "Next": then}
 
 
-def _job(settings: MachineSettings, *, then: str | None, keeps: str | None) -> State:
+def _job(settings: MachineSettings, *, then: str | None, keeps: str) -> State:
     """What all SageMaker jobs share: a failed one is tried once more, under another name."""
     return {
         "Type": "Task",
@@ -268,6 +269,7 @@ def _under_run(folder: str) -> str:
 def _processing(settings: MachineSettings, step: str, *, inputs: list[State], outputs: Sequence[str]) -> State:
     return {
         "Resource": "arn:aws:states:::sagemaker:createProcessingJob.sync",
+        "ResultSelector": {"job.$": "$.ProcessingJobName"},
         "Parameters": {
             "ProcessingJobName.$": _job_name(step),
             "RoleArn": settings.training_role,
@@ -372,11 +374,11 @@ def _profile_branch(settings: MachineSettings) -> State:
                     "States": {"WriteFile": write | {"End": True}},
                 },
                 "MaxConcurrency": 4,
-                "ResultPath": None,
+                "ResultSelector": {"written": True},
+                "ResultPath": "$.profiles",
                 "Catch": _catch("ProfilesNotWritten", keeps="$.profiles"),
-                "Next": "ProfilesWritten",
+                "End": True,
             },
-            "ProfilesWritten": {"Type": "Pass", "Result": {"written": True}, "ResultPath": "$.profiles", "End": True},
             "ProfilesNotWritten": {"Type": "Pass", "End": True},
         },
     }
@@ -466,7 +468,7 @@ def _sagemaker(action: str, given: State, *, then: str) -> State:
         "Type": "Task",
         "Resource": f"arn:aws:states:::sagemaker:{action}",
         "Parameters": given,
-        "ResultPath": None,
+        "ResultPath": f"$.{action}",
         "TimeoutSeconds": _STEP_S,
         "Retry": [_retry(("SageMaker.AmazonSageMakerException",), first_s=2, attempts=4)],
         "Catch": _catch("Withdraw"),

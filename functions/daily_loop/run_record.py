@@ -33,7 +33,7 @@ BY_DESIGN: Final = frozenset(
     }
 )
 """Errors that say that a release must not go on; all others say that a step could not do its work."""
-JOBS: Final = ("BuildDataset", "Train", "Evaluate")
+JOBS: Final = ("BuildDataset", "TrainBesideProfiles", "Evaluate")
 """Steps that an instance of ours works for."""
 
 

@@ -26,7 +26,8 @@ OUTPUTS = Outputs(
     lake_key="the-key", release_bucket="the-releases", quarantine_bucket="the-quarantine", control_table="control",
     profile_table="profiles", undecided_queue_url="queue", pseudonym_secret="secret",  # noqa: S106 - a name
     score_clicks_function="score-clicks", endpoint_name="slidr-dev", serving_role_arn="role", training_role_arn="role",
-    container_image="image", release_machine_arn="machine", schedule_name="slidr-dev-daily", model_package_group="slidr-dev",
+    container_image="image", release_machine_arn="machine", schedule_name="slidr-dev-daily",
+    model_package_group="slidr-dev",
 )  # fmt: skip
 
 
