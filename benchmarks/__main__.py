@@ -30,6 +30,8 @@ LONG: Final = (
     "quality",
     "certificate",
     "guardrails",
+    "week",
+    "loop",
     "dataset",
     "backfill",
     "real_logs",
