@@ -15,16 +15,14 @@ from typing import Any, Final
 
 from benchmarks.daily_runs import (
     TRAINING_DAYS,
-    DailyRun,
     LoopNotRun,
     date_of,
     memory_watched,
-    run_ended,
-    start_run,
 )
 from benchmarks.deployed import running_cloud
 from benchmarks.harness import Measured
 from local.console import console
+from local.daily_run import DailyRun, run_ended, start_run
 from local.session import Session
 
 SIZES: Final = {"0_1m": 100_000, "1m": 1_000_000, "10m": 10_000_000}

@@ -14,13 +14,14 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.daily_runs import TRAINING_DAYS, DailyRun, LoopNotRun, date_of, run_ended
+from benchmarks.daily_runs import TRAINING_DAYS, LoopNotRun, date_of
 from benchmarks.deployed import running_cloud
 from benchmarks.harness import RESULTS, Measured
 from benchmarks.loop import backfill
 from functions.adapters.serving_state import PointerStore
 from local.cloud.s3_uri import split_uri
 from local.console import console
+from local.daily_run import DailyRun, run_ended
 from local.session import Session
 
 FIGURES: Final = {

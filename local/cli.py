@@ -25,8 +25,10 @@ from local.commands import (
     redrive,
     releases,
     reproduce,
+    rollback,
     send,
     train,
+    train_day,
     verdicts,
 )
 from local.console import errors
@@ -89,9 +91,11 @@ app.command(rich_help_panel=_TRAFFIC)(reproduce.reproduce)
 app.command(rich_help_panel=_TRAFFIC)(redrive.redrive)
 app.command(rich_help_panel=_MODELS)(backtest.backtest)
 app.command(rich_help_panel=_MODELS)(train.train)
+app.command(rich_help_panel=_MODELS)(train_day.train_day)
 app.command(rich_help_panel=_MODELS)(releases.releases)
 app.command(rich_help_panel=_MODELS)(deploy.deploy)
 app.command(rich_help_panel=_MODELS)(promote.promote)
+app.command(rich_help_panel=_MODELS)(rollback.rollback)
 app.command(rich_help_panel=_MODELS)(freeze.freeze)
 app.command(rich_help_panel=_MODELS)(freeze.unfreeze)
 app.command(rich_help_panel=_MODELS)(mode.mode)
