@@ -101,7 +101,16 @@ def _environment(settings: EmulatorSettings) -> dict[str, str]:
 
 def _install(settings: EmulatorSettings) -> Admin:
     """Put every seam in place (imports ministack, so the environment must be set before)."""
-    from local.cloud import alarms, cfn_types, delivery, event_source, generated_secret, lambda_service, sagemaker_seam  # noqa: PLC0415
+    from local.cloud import (  # noqa: PLC0415
+        alarms,
+        cfn_types,
+        delivery,
+        event_source,
+        generated_secret,
+        lambda_service,
+        sagemaker_seam,
+        scheduler_seam,
+    )
     from local.cloud.containers import ContainerHost, command_from  # noqa: PLC0415
     from local.cloud.sagemaker import SageMaker  # noqa: PLC0415
 
@@ -114,6 +123,7 @@ def _install(settings: EmulatorSettings) -> Admin:
     cfn_types.install()
     alarms.install()
     generated_secret.install()
+    scheduler_seam.install()
     event_source.install()
     admin = Admin()
     admin.on_flush(delivery.install(settings.buffer_interval_s).flush)

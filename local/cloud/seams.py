@@ -70,6 +70,7 @@ SEAMS: tuple[Seam, ...] = (
         "services.cloudwatch._alarms",
         "services.cloudwatch._metrics",
         "services.cloudwatch_logs._log_groups",
+        "services.scheduler._schedule_last_fired",
     ),
     # Functions that we call.
     *_calls(
@@ -119,6 +120,8 @@ SEAMS: tuple[Seam, ...] = (
             "services.cloudformation.provisioners._sm_secret_string": "props",
             "services.cloudformation.stacks._runs_on_worker_thread": "resource_type",
             "services.elasticache._get_docker": "",
+            "services.scheduler._update_schedule": "name, body",
+            "services.eventbridge._invoke_target": "target, event, rule, view",
         }
     ),
 )
