@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, wraps
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +24,17 @@ class Telemetry:
     tracer: Tracer | None
     """None where no X-Ray daemon runs (the local cloud): the SDK would cost time for nothing."""
     metrics: Metrics
+    service: str
+
+    def tell_of_slice(self, name: str, counts: Mapping[str, float]) -> None:
+        """Publish counts of one slice, at once: with the dimension `slice` beside the service's own."""
+        from aws_lambda_powertools.metrics import EphemeralMetrics  # noqa: PLC0415 - as above
+
+        metrics = EphemeralMetrics(namespace=NAMESPACE, service=self.service)
+        metrics.add_dimension(name="slice", value=name)
+        for metric, value in counts.items():
+            metrics.add_metric(name=metric, unit="Count", value=value)
+        metrics.flush_metrics()
 
 
 @cache
@@ -36,6 +47,7 @@ def telemetry(service: str) -> Telemetry:
         logger=Logger(service=service),
         tracer=Tracer(service=service, patch_modules=["botocore"]) if traced else None,
         metrics=Metrics(namespace=NAMESPACE, service=service),
+        service=service,
     )
 
 

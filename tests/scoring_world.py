@@ -14,6 +14,7 @@ import numpy as np
 from functions.adapters.endpoint import Scores
 from functions.adapters.profiles import ProfileKeys, ProfileRows
 from functions.adapters.reject_store import Reject
+from functions.adapters.release_store import ReleaseUnavailable
 from functions.adapters.serving_state import ServingState
 from functions.adapters.undecided_queue import UndecidedClick
 from functions.score_clicks.outcome import Outcome
@@ -168,6 +169,8 @@ class FakeReleases:
     def release(self, wanted: str) -> Release:
         if self.failure:
             raise self.failure
+        if wanted not in self.by_id:
+            raise ReleaseUnavailable(f"release {wanted} must be readable")
         return self.by_id[wanted]
 
     def add(self, release: Release) -> str:

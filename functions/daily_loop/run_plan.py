@@ -100,7 +100,7 @@ def run_name(day: dt.date, execution: str) -> str:
     """A run's name: its day, and which execution it is.
 
     >>> run_name(dt.date(2026, 11, 23), "arn:1")
-    'day-20261123-79a5d24f'
+    'day-20261123-a1dcce0a'
     """
     return f"day-{day:%Y%m%d}-{hashlib.sha256(execution.encode()).hexdigest()[:8]}"
 

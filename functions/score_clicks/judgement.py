@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,15 @@ from functions.adapters.endpoint import Scores
 from functions.adapters.serving_state import ServingState
 from functions.score_clicks.enrichment import Enriched
 from functions.score_clicks.services import Services
+from functions.score_clicks.sides import (
+    Side,
+    clicks_taken,
+    deciders,
+    expected_invalid,
+    merged,
+    shadow_tallies,
+    side_of,
+)
 from slidr.click import Click
 from slidr.contract import from_epoch_ms
 from slidr.decision import Evidence, decide, doubt
@@ -22,8 +30,8 @@ from slidr.features import SPEC_HASH, Floats
 from slidr.pointer import Pointer
 from slidr.policy import Policy
 from slidr.release import Release
-from slidr.slices import SliceMap
-from slidr.verdict import Decision, Mode, Reason, Verdict, is_billable
+from slidr.shadow import ShadowTally
+from slidr.verdict import Mode, Reason, Verdict, is_billable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +42,10 @@ class Judged:
     release_id: str | None
     asked_release_id: str | None
     expected_invalid: float
-    """Sum over the decided clicks of the IVR that the release expects at each click's local hour."""
+    """Sum over the decided clicks of the IVR that the release which decided expects at each click's local hour."""
     problems: tuple[str, ...]
+    shadow: Mapping[str, ShadowTally]
+    """By slice: what the challenger would have decided otherwise; empty where there is none in shadow."""
 
 
 def judge(enriched: Enriched, *, arrived_ms: Sequence[int], decided_at: dt.datetime, services: Services) -> Judged:
@@ -44,16 +54,19 @@ def judge(enriched: Enriched, *, arrived_ms: Sequence[int], decided_at: dt.datet
     state = _serving_state(services, problems)
     answer, scores = _scores(enriched, state.pointer, services, problems)
     release = _release(answer.release_id, services, problems) if answer else None
-    slices = (release.slices if release else SliceMap()).names(enriched.clicks)
-    thresholds = release.thresholds.of(slices) if release else np.full_like(scores, np.nan)
+    champion = side_of(answer.release_id if answer else "", release, scores, enriched)
+    challenger = _challenger(answer, state.pointer, enriched, services, problems)
+    taken = clicks_taken(challenger, state.pointer, enriched, services)
+    side = champion if taken is None or challenger is None else merged(champion, challenger, taken)
     doubts = enriched.doubts if state.pointer.champion else enriched.doubts | np.uint8(doubt(Reason.NO_RELEASE))
+    allowed = _allowed(enriched.clicks, state.policy)
     decided = decide(
         Evidence(
-            scores=scores,
-            thresholds=thresholds,
+            scores=side.scores,
+            thresholds=side.thresholds,
             doubts=doubts,
             crawlers=enriched.crawlers,
-            allowed=_allowed(enriched.clicks, state.policy),
+            allowed=allowed,
         )
     )
     columns = zip(
@@ -62,10 +75,11 @@ def judge(enriched: Enriched, *, arrived_ms: Sequence[int], decided_at: dt.datet
         decided.decisions,
         _modes(enriched.clicks, state.policy),
         decided.reasons,
-        _numbers(scores),
-        _numbers(thresholds),
-        slices,
-        _shadow_scores(answer, enriched),
+        _numbers(side.scores),
+        _numbers(side.thresholds),
+        side.slices,
+        deciders(champion, challenger, taken, len(scores)),
+        _shadow_scores(answer, enriched, champion, taken),
         enriched.crawlers.tolist(),
         enriched.late.tolist(),
         (enriched.doubts == 0).tolist(),
@@ -85,7 +99,7 @@ def judge(enriched: Enriched, *, arrived_ms: Sequence[int], decided_at: dt.datet
             score=score,
             threshold=threshold,
             slice=slice_name,
-            release_id=answer.release_id if answer and score is not None else None,
+            release_id=decider if score is not None else None,
             shadow_scores=shadows,
             givt=givt,
             late=late,
@@ -98,16 +112,35 @@ def judge(enriched: Enriched, *, arrived_ms: Sequence[int], decided_at: dt.datet
             features=tuple(features) if known else None,
         )
         for (
-            click, arrived, decision, mode, reasons, score, threshold, slice_name, shadows, givt, late, known, features
+            click, arrived, decision, mode, reasons, score, threshold, slice_name, decider, shadows, givt, late, known,
+            features
         ) in columns
     ]  # fmt: skip
     return Judged(
         verdicts=verdicts,
         release_id=answer.release_id if answer else None,
         asked_release_id=state.pointer.champion,
-        expected_invalid=_expected_invalid(release, enriched, decided.decisions),
+        expected_invalid=expected_invalid(champion, challenger, taken, enriched, decided.decisions),
         problems=tuple(problems),
+        shadow=shadow_tallies(champion, challenger, enriched.crawlers | allowed) if challenger else {},
     )
+
+
+def _challenger(
+    answer: Scores | None, pointer: Pointer, enriched: Enriched, services: Services, problems: list[str]
+) -> Side | None:
+    """The challenger on this batch, where the endpoint scored it and its release can be read."""
+    name = pointer.challenger
+    if answer is None or name is None or name not in answer.shadows:
+        if pointer.canary_share and answer is not None:
+            problems.append(f"canary_unavailable: the endpoint must score {name}, it does not; the champion decides")
+        return None
+    release = _release(name, services, problems)
+    if release is None:
+        return None
+    scores = np.full(len(enriched.clicks), np.nan, dtype=np.float32)
+    scores[enriched.doubts == 0] = answer.shadows[name]
+    return side_of(name, release, scores, enriched)
 
 
 def _serving_state(services: Services, problems: list[str]) -> ServingState:
@@ -166,8 +199,10 @@ def _numbers(values: Floats) -> list[float | None]:
     return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124 - NaN differs from itself
 
 
-def _shadow_scores(answer: Scores | None, enriched: Enriched) -> list[dict[str, float]]:
-    """Scores in shadow of each click, by release id."""
+def _shadow_scores(
+    answer: Scores | None, enriched: Enriched, champion: Side, taken: NDArray[np.bool_] | None
+) -> list[dict[str, float]]:
+    """Scores in shadow of each click, by release id; where the challenger decides, the champion's is one."""
     if answer is None or not answer.shadows:
         return [{} for _ in enriched.clicks]
     columns: dict[str, list[float]] = {}
@@ -175,10 +210,14 @@ def _shadow_scores(answer: Scores | None, enriched: Enriched) -> list[dict[str, 
         column = np.full(len(enriched.clicks), np.nan, dtype=np.float32)
         column[enriched.doubts == 0] = values
         columns[name] = column.tolist()
-    return [
+    shadows = [
         {name: values[row] for name, values in columns.items() if values[row] == values[row]}
         for row in range(len(enriched.clicks))
     ]
+    if taken is not None:
+        for row in np.flatnonzero(taken & ~np.isnan(champion.scores)).tolist():
+            shadows[row] = {champion.release_id: float(champion.scores[row])}
+    return shadows
 
 
 def _allowed(clicks: Sequence[Click], policy: Policy) -> NDArray[np.bool_]:
@@ -193,11 +232,3 @@ def _modes(clicks: Sequence[Click], policy: Policy) -> list[Mode]:
         key: policy.mode_of(*key) for key in {(click.marketplace, click.advertiser) for click in clicks}
     }
     return [known[click.marketplace, click.advertiser] for click in clicks]
-
-
-def _expected_invalid(release: Release | None, enriched: Enriched, decisions: Sequence[Decision]) -> float:
-    if release is None:
-        return 0.0
-    hours = (enriched.context.minute_of_week // 60).tolist()
-    decided = zip(hours, decisions, strict=True)
-    return math.fsum(release.expected_ivr[hour] for hour, decision in decided if decision is not Decision.UNDECIDED)

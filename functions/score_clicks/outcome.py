@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from slidr.shadow import ShadowTally
 from slidr.verdict import Decision, Reason
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class Outcome:
     release_id: str | None = None
     """The release that scored."""
     asked_release_id: str | None = None
+    shadow: Mapping[str, ShadowTally] = field(default_factory=dict)
+    """By slice: what a challenger in shadow would have decided otherwise."""
     problems: tuple[str, ...] = ()
     """What failed, in words without personal data."""
 
@@ -72,5 +76,7 @@ def report(outcome: Outcome, telemetry: Telemetry) -> None:
     }
     for name, value in counts.items():
         telemetry.metrics.add_metric(name=name, unit="Count", value=value)
+    for name, tally in outcome.shadow.items():
+        telemetry.tell_of_slice(name, {"ShadowClicks": tally.clicks, "ShadowFlips": tally.flipped})
     if outcome.decisions:
         telemetry.metrics.add_metric(name="OldestClickAge", unit="Milliseconds", value=outcome.oldest_ms)

@@ -45,6 +45,7 @@ def score_clicks(records: StreamRecords, services: Services) -> Outcome:
         oldest_ms=epoch_ms(decided_at) - min(arrived_ms),
         release_id=judged.release_id,
         asked_release_id=judged.asked_release_id,
+        shadow=judged.shadow,
         problems=(*enriched.problems, *judged.problems, *problems),
     )
 

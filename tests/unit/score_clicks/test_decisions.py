@@ -237,7 +237,7 @@ def test_metrics_are_the_outcome() -> None:
         expected_invalid=2.5,
         oldest_ms=1_234,
     )
-    report(outcome, Telemetry(logger=Mock(), tracer=None, metrics=cast("Any", Metrics())))
+    report(outcome, Telemetry(logger=Mock(), tracer=None, metrics=cast("Any", Metrics()), service="score_clicks"))
 
     assert Metrics.added == {
         "Records": 9,
