@@ -14,6 +14,7 @@ from training.dataset import RESTART_EVERY, build_dataset, write_dataset
 from training.guardrails.day_summary import Archive, DaySummary, summarise_day
 from training.guardrails.model_summary import Entrant, read_entrant
 from training.labels import label
+from training.profiles import daily_traffic, profile_matrix
 from training.simulator import Events, Traffic
 from training.simulator.log import SimulatedLog, simulated_log
 from training.train import CHANNEL, main
@@ -26,6 +27,7 @@ FIRST, LAST = 11, 16
 """Days that are judged, Friday to Wednesday; the champion of all of them is made from days 0 to 9."""
 ONE: Final = dt.timedelta(days=1)
 HYPERPARAMETERS: Final = {"fpr_budget": "0.02", "epochs": "8"}
+PROFILE_DAYS: Final = 28
 ARRIVES_AFTER: Final = dt.timedelta(seconds=1)
 
 
@@ -55,7 +57,8 @@ def open_world(seed: int, events: Events, folder: Path) -> World:
         truth=log.truth,
         until=log.until,
     )
-    rows = build_dataset(log.clicks, log.purchases, until=log.until, restart_every=RESTART_EVERY)
+    profiles = profile_matrix(log.clicks, daily_traffic(log.clicks), history_days=PROFILE_DAYS)
+    rows = build_dataset(log.clicks, log.purchases, until=log.until, profiles=profiles, restart_every=RESTART_EVERY)
     return World(traffic=traffic, log=log, rows=rows, folder=folder)
 
 

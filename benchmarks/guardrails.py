@@ -224,7 +224,7 @@ def _model_cases(world: World, champion: Entrant) -> list[Case]:
         case("another feature spec", "ReleaseInvalid", rewritten("spec", feature_spec="0" * 16)),
         case("labels and purchases turned over", "auc", training("flipped", flipped_labels(rows))),
         case("labels shuffled", "auc", training("shuffled", rows, shuffle_labels="true")),
-        case("training cut off before its first step", "auc", training("cut-off", rows, epochs="1", learning_rate="0")),
+        case("training cut off before its first step", "ivr", training("cut-off", rows, epochs="1", learning_rate="0")),
         case("seven rows in ten lost", "training_rows", training("short", newest_part(rows))),
         case("a label leaks into a feature", "auc", training("leak", leaked(rows)), leaked(later)),
         case("judged on rows that trained", "hours_after_training", lambda: good, rows),

@@ -113,11 +113,10 @@ def _scheduled(session: Session, day: dt.date) -> str:
 
 
 def _lose_purchases(session: Session, day: dt.date) -> None:
-    """Take a day's purchases, and those of the day after, out of the lake: a stream that was down."""
+    """Take a day's purchases out of the lake: a stream that was down."""
     s3, bucket = session.client("s3"), session.outputs.lake_bucket
-    for date in (day, day + dt.timedelta(days=1)):
-        for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"purchases/date={date}/").get("Contents", []):
-            s3.delete_object(Bucket=bucket, Key=item["Key"])
+    for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"purchases/date={day}/").get("Contents", []):
+        s3.delete_object(Bucket=bucket, Key=item["Key"])
 
 
 def _kept(session: Session, run: DailyRun, day: dt.date) -> Path | str:
