@@ -1,9 +1,9 @@
 """The whole daily loop, by the deployed state machine on this machine, over 0.1, 1 and 10 million backfilled clicks.
 
-A cloud of its own for each size: simulated days go into the lake (not counted), a first release is put in force (not
-counted: a small one, of a lake of its own would be another world, so the first day of the same lake makes it), then one
-run of the next day is counted from its start to its end: dataset, data guardrails, training, evaluation against
-champion and baselines, model guardrails, publication, registry, deployment, shadow, promotion, page.
+A cloud of its own for each size: simulated days go into the lake (not counted), then a run is counted from its start to
+its end: dataset, data guardrails, training beside profiles, evaluation against baselines, model guardrails,
+publication, registry, deployment, promotion, page. It makes the first release. Up to a million clicks the next run
+follows, which compares with a champion and waits in shadow; it stands in the rows.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import Any, Final
 from benchmarks.daily_runs import (
     TRAINING_DAYS,
     LoopNotRun,
+    Memory,
     date_of,
     memory_watched,
 )
 from benchmarks.deployed import running_cloud
 from benchmarks.harness import Measured
 from local.console import console
-from local.daily_run import DailyRun, run_ended, start_run
+from local.daily_run import DailyRun, Step, run_ended, start_run
 from local.session import Session
 
 SIZES: Final = {"0_1m": 100_000, "1m": 1_000_000, "10m": 10_000_000}
@@ -39,6 +40,7 @@ SEED: Final = 7
 DAYS: Final = TRAINING_DAYS + 3
 """Of the first run, and one more for the second."""
 _LIMIT_S: Final = 7_200.0
+_WITH_NEXT_DAY: Final = 1_000_000
 
 
 def measure() -> Measured:
@@ -46,11 +48,16 @@ def measure() -> Measured:
     rows: list[dict[str, Any]] = []
     notes = []
     for size, clicks in SIZES.items():
-        run, peak_gb, of = _measured(clicks)
-        figures |= {f"seconds_{size}": run.seconds, f"peak_gb_{size}": peak_gb}
-        rows += [{"clicks": f"{clicks:,}", "step": step.name, "seconds": step.seconds} for step in run.steps]
-        notes.append(f"{clicks:,} clicks: {run.outcome} {run.release} {run.why}; largest process: {of}")
-        console.print(f"  {clicks:,} clicks: {run.seconds:.0f} s, {peak_gb:.2f} GB")
+        first, memory, second = _measured(clicks)
+        figures |= {f"seconds_{size}": first.seconds, f"peak_gb_{size}": memory.peak_gb}
+        notes.append(f"{clicks:,} clicks: {first.release} {first.outcome}; largest process: {memory.of}")
+        for title, run in (("first", first), ("next day", second)):
+            if run is not None:
+                rows += [
+                    {"clicks": f"{clicks:,}", "run": title, "step": step.name, "seconds": step.seconds}
+                    for step in (*run.steps, Step(name=f"all ({run.outcome})", seconds=run.seconds))
+                ]
+        console.print(f"  {clicks:,} clicks: {first.seconds:.0f} s, {memory.peak_gb:.2f} GB")
     missed = []
     if figures["seconds_1m"] >= MOST_SECONDS_1M:
         missed.append(f"{MOST_SECONDS_1M:.0f} s for a million clicks, came {figures['seconds_1m']:.0f} s")
@@ -59,27 +66,26 @@ def measure() -> Measured:
         rows=rows,
         notes=[
             *notes,
-            f"{DAYS} simulated days in the lake; a run reads {TRAINING_DAYS + 2} of them, trains on {TRAINING_DAYS}",
-            "the shadow's wait is in it; machines that AWS would start first are not",
+            f"{DAYS} simulated days in the lake; a run reads {TRAINING_DAYS + 2} of them and trains on {TRAINING_DAYS}",
+            "instances that AWS would start first are not in it",
         ],
         missed=missed,
     )
 
 
-def _measured(clicks: int) -> tuple[DailyRun, float, str]:
-    """The second day's run of a lake of so many clicks, its largest process's memory, and which one that was."""
-    a_day = clicks // (TRAINING_DAYS + 2)
+def _measured(clicks: int) -> tuple[DailyRun, Memory, DailyRun | None]:
+    """The first run on a lake of so many clicks, the memory of its largest process, and the next day's run."""
     with running_cloud():
         session = Session()
-        backfill(days=DAYS, clicks_per_day=a_day)
-        first = run_ended(session, start_run(session, {"day": f"{date_of(TRAINING_DAYS)}"}), within_s=_LIMIT_S)
-        if first.outcome != "promoted":
-            raise LoopNotRun(
-                f"the first release of {clicks:,} clicks must be put in force, it is {first.outcome}: {first.why}"
-            )
+        backfill(days=DAYS, clicks_per_day=clicks // (TRAINING_DAYS + 2))
         with memory_watched() as memory:
-            second = run_ended(session, start_run(session, {"day": f"{date_of(TRAINING_DAYS + 1)}"}), within_s=_LIMIT_S)
-        return second, memory.peak_gb, memory.of
+            first = run_ended(session, start_run(session, {"day": f"{date_of(TRAINING_DAYS)}"}), within_s=_LIMIT_S)
+        if first.outcome != "promoted":
+            raise LoopNotRun(f"the first release must be put in force, it is {first.outcome}: {first.why}")
+        if clicks > _WITH_NEXT_DAY:
+            return first, memory, None
+        asked = {"day": f"{date_of(TRAINING_DAYS + 1)}"}
+        return first, memory, run_ended(session, start_run(session, asked), within_s=_LIMIT_S)
 
 
 def backfill(*, days: int, clicks_per_day: int, first_day: int = 0) -> None:

@@ -84,6 +84,8 @@ def main(channels: Mapping[str, Path], model_dir: Path, hyperparameters: Mapping
     torch.set_num_threads(chosen.threads)
     rows = read_dataset(channels[CHANNEL])
     split = split_by_time(rows, chosen)
+    provenance = _provenance(rows, split, chosen)
+    del rows  # a third of all memory, and nothing below looks at it
 
     if chosen.shuffle_labels:
         split = with_shuffled_labels(split, seed=chosen.seed)
@@ -108,7 +110,7 @@ def main(channels: Mapping[str, Path], model_dir: Path, hyperparameters: Mapping
         expected_ivr=expected_ivr(invalid, split.later["hour_of_week"].to_numpy()),
     )
     evidence = {
-        **_provenance(rows, split, chosen),
+        **provenance,
         "effective_sample_size": effective_sample_size(row_weights),
         "calibration": told(chosen_thresholds),
         "calibration_fpr": told_rate(chosen_thresholds.overall.fpr),
@@ -181,6 +183,7 @@ def fit(split: Split, weights: Floats, chosen: Hyperparameters) -> MlpWeights:
     purchased_later = split.validation["purchased"].to_numpy()
     with torch.no_grad():  # everything stays in memory, standardised once: the epochs only index into it
         x = net.standardise(torch.from_numpy(raw).to(device))  # (clicks, features)
+        del raw
         x_later = net.standardise(torch.from_numpy(feature_matrix(split.validation)).to(device))
     y, w = torch.from_numpy(labels).to(device), torch.from_numpy(weights).to(device)  # (clicks,)
 

@@ -10,6 +10,8 @@ from functions.daily_loop.run_record import RunRecord
 from slidr.guardrails import Result
 from slidr.markup import Child, Markup, tag, together
 
+_TOLD_AFTER_S = 0.05
+"""States that take less only choose the next one."""
 _TITLES = {"promoted": "put a release in force", "stopped": "was stopped", "failed": "could not be done"}
 
 
@@ -155,7 +157,7 @@ def _steps(record: RunRecord) -> Markup:
     if not record.steps:
         return together()
     rows = [[step.name, f"{step.seconds:,.1f}", "" if step.dollars is None else f"{step.dollars:.4f}"]
-            for step in record.steps]  # fmt: skip
+            for step in record.steps if step.seconds >= _TOLD_AFTER_S]  # fmt: skip
     total = sum(step.seconds for step in record.steps)
     cost = sum(step.dollars or 0.0 for step in record.steps)
     rows.append(["all", f"{total:,.1f}", f"{cost:.4f}"])
