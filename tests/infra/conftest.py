@@ -47,7 +47,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Synthesised:
-    """Both stacks of a stage."""
+    """The stacks of a stage."""
 
     app: App
     data: Template
@@ -56,7 +56,7 @@ class Synthesised:
 
     def statements(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every statement of every policy of a role, with the policy's logical id."""
-        for template in (self.data, self.online):
+        for template in (self.data, self.online, self.training):
             for name, policy in template.all("AWS::IAM::Policy").items():
                 for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
                     yield name, statement

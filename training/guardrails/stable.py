@@ -14,7 +14,7 @@ class ServedInterval(msgspec.Struct, frozen=True, kw_only=True):
     """What a release's thresholds do to the matured clicks of the interval in which it was champion."""
 
     clicks: int
-    """That no list names."""
+    """Those that a list names too: they are invalid."""
     invalid: int
     purchasing: int
     wrong: int
@@ -48,7 +48,7 @@ STABLE: Final[tuple[Guardrail[ServedInterval], ...]] = (
     ),
     Guardrail(
         name="served_ivr",
-        measures="share of the clicks that no list names which are invalid",
+        measures="share of the clicks that are invalid, listed ones included",
         bound=Bound(low=0.01, high=0.4),
         why="as for a candidate",
         values=lambda served: {ALL: served.invalid / served.clicks} if served.clicks else {},
