@@ -16,6 +16,7 @@ from local.commands import (
     backfill,
     backtest,
     cloud,
+    cost,
     demo,
     deploy,
     freeze,
@@ -83,6 +84,7 @@ app.command(rich_help_panel=_CLOUD)(cloud.up)
 app.command(rich_help_panel=_CLOUD)(cloud.down)
 app.command(rich_help_panel=_CLOUD)(cloud.status)
 app.command(rich_help_panel=_CLOUD)(cloud.logs)
+app.command(rich_help_panel=_CLOUD)(cost.cost)
 app.command(rich_help_panel=_TRAFFIC)(send.send)
 app.command(rich_help_panel=_TRAFFIC, name="map")(mapping.map_log)
 app.command(rich_help_panel=_TRAFFIC)(backfill.backfill)

@@ -12,7 +12,7 @@ from local.commands.verdicts import instant
 from local.session import Outputs, StageNotDeployed
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
-WITHOUT_A_CLOUD = {"backtest", "map"}
+WITHOUT_A_CLOUD = {"backtest", "cost", "map"}
 """Commands that only read and write files here."""
 REFERENCE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
 
