@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from local.session import Session
@@ -66,6 +67,19 @@ class ProcessingPlan:
     """As of a JobPlan."""
     options: tuple[str, ...] = ()
     """Of the step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredRelease:
+    """A release in the Model Registry."""
+
+    release_id: str
+    version: int
+    """Of its model package in the stage's group."""
+    approval: str
+    """Approved where it was promoted."""
+    measured: Mapping[str, str]
+    """What its evaluation measured, and its run and day, by name."""
 
 
 MANIFEST: Final = ".manifest"
@@ -251,6 +265,30 @@ def roll_out(
                 f"{endpoint.endpoint_status} with {endpoint.endpoint_config_name}: "
                 f"{getattr(endpoint, 'failure_reason', '')}. It serves what it served before; see slidr logs endpoint."
             )
+
+
+def registered_releases(session: Session, *, last: int) -> list[RegisteredRelease]:
+    """The newest `last` model packages of the stage's group, newest first."""
+    with sdk_environment(session):
+        from sagemaker.core.resources import ModelPackage  # noqa: PLC0415
+
+        group, region = session.outputs.model_package_group, session.region_name
+        listed = ModelPackage.get_all(
+            model_package_group_name=group, sort_by="CreationTime", sort_order="Descending", region=region
+        )
+        found = []
+        for summary in islice(listed, last):
+            package: Any = ModelPackage.get(model_package_name=summary.model_package_arn, region=region)
+            told = dict(_assigned(package, "customer_metadata_properties").get("customer_metadata_properties", {}))
+            found.append(
+                RegisteredRelease(
+                    release_id=told.pop("release_id", "unknown"),
+                    version=int(package.model_package_version),
+                    approval=str(package.model_approval_status),
+                    measured=told,
+                )
+            )
+        return found
 
 
 def _assigned(resource: Any, *names: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -231,7 +231,12 @@ def _curves(lines: list[Line], judged: JudgedClicks, rates: Mapping[str, Any]) -
         Mark(name=name, style="chosen", fpr=one["overall"]["fpr"]["value"], ivr=one["overall"]["ivr"]["value"])
         for name, one in rates.items()
     ]
-    plot = curve_plot(drawn, marks, title="IVR over FPR on the judged day", fpr_top=float(_GRID[-1]))
+    return curves_fragment(drawn, marks)
+
+
+def curves_fragment(lines: Sequence[Line], marks: Sequence[Mark]) -> Markup:
+    """Curves of the judged day with their looks: HTML for a page that knows nothing of them."""
+    plot = curve_plot(lines, marks, title="IVR over FPR on the judged day", fpr_top=float(_GRID[-1]))
     css = files("training.report").joinpath("report.css").read_text(encoding="utf-8")
-    named = [(line.style, line.name) for line in reversed(drawn)]
+    named = [(line.style, line.name) for line in reversed(lines)]
     return together(tag("style", Markup(css)), tag("figure", plot, key(named), class_="wide"))

@@ -13,6 +13,7 @@ from functions.adapters.serving_state import AuditLog, PointerStore
 from local.commands.options import Profile, Region, Stage
 from local.console import console, listing
 from local.release_list import ListedRelease, listed_releases
+from local.sagemaker_sdk import registered_releases
 from local.session import Session
 from slidr.audit import AuditEntry, differences
 from slidr.metrics import Rate
@@ -23,6 +24,9 @@ def releases(
     *,
     history: Annotated[
         bool, typer.Option("--history", help="Show the audit instead: who changed what, when and why.")
+    ] = False,
+    registry: Annotated[
+        bool, typer.Option("--registry", help="Show the Model Registry instead: what the daily loop registered.")
     ] = False,
     last: Annotated[int, typer.Option(min=1, help="The newest so many releases, or changes.")] = 20,
     stage: Stage = "local",
@@ -39,9 +43,13 @@ def releases(
 
       slidr releases
       slidr releases --history                every change of the pointer and of the policy
+      slidr releases --registry               releases of the daily loop, with what their evaluation measured
       slidr releases --stage prod --profile ads
     """
     session = Session(stage=stage, profile=profile, region=region)
+    if registry:
+        _show_registry(session, last=last)
+        return
     dynamodb, table = session.client("dynamodb"), session.outputs.control_table
     audit = AuditLog(dynamodb, table).entries()
     if history:
@@ -113,6 +121,20 @@ def _frozen_by(audit: Sequence[AuditEntry]) -> str:
         if isinstance(entry.after, Pointer) and entry.after.frozen and not getattr(entry.before, "frozen", False):
             return f"by {entry.who}, {_minute(entry.at)}: {entry.why}"
     return "the audit does not say by whom"
+
+
+def _show_registry(session: Session, *, last: int) -> None:
+    found = registered_releases(session, last=last)
+    if not found:
+        console.print("The registry is empty: the daily loop registers releases ([bold]slidr train-day[/]).")
+        return
+    table = listing(
+        f"Model Registry, group {session.outputs.model_package_group}", "version", "release", "approval", "measured"
+    )
+    for one in found:
+        measured = ", ".join(f"{name} {value}" for name, value in sorted(one.measured.items()))
+        table.add_row(str(one.version), one.release_id, one.approval, escape(measured))
+    console.print(table)
 
 
 def _show_history(audit: Sequence[AuditEntry], *, last: int) -> None:

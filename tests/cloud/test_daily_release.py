@@ -17,6 +17,7 @@ from local.cloud.s3_uri import split_uri
 from local.commands.cloud import bring_up
 from local.console import Steps
 from local.daily_run import run_ended, start_run
+from local.sagemaker_sdk import registered_releases
 from local.session import STATE_VARIABLE, Session
 from local.sources.simulated import FIRST_DAY
 from slidr.guardrails import decode_results
@@ -65,8 +66,9 @@ def test_the_first_day_puts_a_release_in_force(session: Session) -> None:
     s3, outputs = session.client("s3"), session.outputs
     kept = s3.get_object(Bucket=outputs.release_bucket, Key=f"releases/{champion}/guardrails.json")["Body"].read()
     assert {"clicks_in_day", "auc"} <= {result.name for result in decode_results(kept)}
-    packages = session.client("sagemaker").list_model_packages(ModelPackageGroupName=outputs.model_package_group)
-    assert [one["ModelApprovalStatus"] for one in packages["ModelPackageSummaryList"]] == ["Approved"]
+    (registered,) = registered_releases(session, last=5)
+    assert (registered.release_id, registered.version, registered.approval) == (champion, 1, "Approved")
+    assert {"ivr", "fpr", "auc", "run"} <= set(registered.measured)
     assert session.client("dynamodb").scan(TableName=outputs.profile_table, Limit=1)["Items"]
 
 
