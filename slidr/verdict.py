@@ -69,7 +69,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     release_id: str | None
     """The release that scored; its thresholds decided (rule 5)."""
     shadow_scores: dict[str, float] = {}
-    """Scores of the releases that ran in shadow, by release id."""
+    """Scores of releases that did not decide, by release id: of a challenger in shadow; of the champion, where a
+    canary's challenger decided."""
     givt: bool
     late: bool
     """Whether the click came too late to count in at least one of its counters."""

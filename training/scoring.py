@@ -16,6 +16,8 @@ Device = Literal["cpu", "cuda"]
 
 CPU_TILE: Final = 64
 CUDA_TILE: Final = 1024
+_ROWS_AT_ONCE: Final = 131_072
+"""Of a whole log: what lies between the layers takes a kilobyte and more a row. Requests are far smaller."""
 _NVIDIA: Final = Path("/dev/nvidiactl")
 
 
@@ -55,7 +57,9 @@ class OnnxScorer:
 
     def score(self, features: Floats) -> Floats:
         """See Scorer."""
-        scores: Floats = self._session.run([OUTPUT], {INPUT: features})[0]  # (clicks, 1)
+        parts = [features[start : start + _ROWS_AT_ONCE] for start in range(0, max(len(features), 1), _ROWS_AT_ONCE)]
+        runs = [self._session.run([OUTPUT], {INPUT: part})[0] for part in parts]  # (clicks, 1) each
+        scores: Floats = runs[0] if len(runs) == 1 else np.concatenate(runs)
         return scores.reshape(-1)
 
 

@@ -101,13 +101,12 @@ def expected_invalid(
     decisions: Sequence[Decision],
 ) -> float:
     """Sum over the decided clicks of the IVR that the release which decided expects at each click's local hour."""
-    if champion.release is None:
-        return 0.0
     hours = (enriched.context.minute_of_week // 60).tolist()
     theirs = taken.tolist() if taken is not None else [False] * len(hours)
-    ours, other = champion.release.expected_ivr, challenger.release if challenger else None
+    ours = champion.release.expected_ivr if champion.release else None
+    other = challenger.release.expected_ivr if challenger and challenger.release else None
     return math.fsum(
-        (other.expected_ivr if own and other else ours)[hour]
+        expected[hour]
         for hour, own, decision in zip(hours, theirs, decisions, strict=True)
-        if decision is not Decision.UNDECIDED
+        if decision is not Decision.UNDECIDED and (expected := other if own else ours) is not None
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
@@ -100,6 +101,27 @@ def test_a_challenger_whose_release_cannot_be_read_decides_nothing(world: World)
     outcome = world.score(any_click("a"))
     assert world.verdicts.kept[0].release_id == world.champion
     assert any("r-unreadable" in problem for problem in outcome.problems)
+
+
+def test_a_click_that_the_challenger_gives_no_score_is_decided_by_the_champion(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadowed(world, share=1.0)
+    score = world.endpoint.score
+
+    def no_score_in_shadow(features: Any, *, release_id: str, shadows: Any = ()) -> Any:
+        answer = score(features, release_id=release_id, shadows=shadows)
+        return replace(answer, shadows={name: np.full_like(values, np.nan) for name, values in answer.shadows.items()})
+
+    monkeypatch.setattr(world.endpoint, "score", no_score_in_shadow)
+    verdict = world.decide(any_click("a"))
+    assert (verdict.release_id, verdict.decision, verdict.shadow_scores) == (world.champion, Decision.VALID, {})
+
+
+def test_expected_invalid_of_a_canary_needs_no_champions_release(world: World) -> None:
+    challenger = shadowed(world, share=1.0)
+    world.releases.by_id = {challenger: world.releases.by_id[challenger]}
+    assert world.score(any_click("a")).expected_invalid == 0.25
 
 
 def test_a_click_in_doubt_is_undecided_on_either_side(world: World) -> None:
