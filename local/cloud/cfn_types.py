@@ -50,7 +50,6 @@ RECORDED_TYPES: Mapping[str, RecordedType] = {
         "consumer", "ConsumerName", arn=f"arn:aws:kinesis:{REGION}:{ACCOUNT}:consumer/{{id}}"
     ),
     "AWS::Lambda::CodeSigningConfig": RecordedType("csc"),
-    "AWS::SageMaker::ModelPackageGroup": RecordedType("group", "ModelPackageGroupName"),
     "AWS::SecretsManager::ResourcePolicy": RecordedType("policy"),
     "AWS::SecretsManager::RotationSchedule": RecordedType("rotation"),
     "AWS::SQS::QueueInlinePolicy": RecordedType("policy"),

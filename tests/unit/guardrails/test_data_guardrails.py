@@ -27,7 +27,7 @@ def any_rows(day: int) -> pl.DataFrame:
     rng = np.random.default_rng(day)
     purchased = i % 10 < 3
     features = {name: pl.Series(rng.poisson(2.0, n), dtype=pl.Float32) for name in FEATURE_NAMES}
-    features["profile.ip.known"] = pl.Series(i % 20 == 1, dtype=pl.Float32)  # rare
+    features["user.present"] = pl.Series(i % 20 == 1, dtype=pl.Float32)  # rare
     return pl.DataFrame({
         "click_id": [f"{day}-{row}" for row in range(n)],
         "at": pl.Series([MONDAY + dt.timedelta(days=day, seconds=30 * row) for row in range(n)],
@@ -104,7 +104,7 @@ ROW_ANOMALIES: dict[str, Change] = {
     "slice_clicks": put("logged_in", pl.lit(value=True), EVERY),
     "drift": put("ip.n_1h", pl.lit(0.0, dtype=pl.Float32), EVERY),
     "drift_in_slice": put("ip.n_1h", pl.col("ip.n_1h") + 50, (pl.col("device") == "mobile") & pl.col("logged_in")),
-    "feature_varies": put("profile.ip.known", pl.lit(0.0, dtype=pl.Float32), EVERY),
+    "feature_varies": put("user.present", pl.lit(0.0, dtype=pl.Float32), EVERY),
     "features_not_finite": put("ip.n_1h", pl.lit(float("nan"), dtype=pl.Float32), HOUR == 3),
     "nulls": put("session_token", pl.lit(None, dtype=pl.String), HOUR < 12),
     "repeated_rows": lambda rows: pl.concat([rows, rows.head(1)]),
@@ -172,7 +172,7 @@ def test_names_the_hours_the_slice_and_the_feature(rows: pl.DataFrame, trailing:
     assert "04:00-06:59" in scopes("purchases_in_hour")
     assert scopes("purchases_in_slice") == ["device=mobile|logged_in=true"]
     assert scopes("drift_in_slice") == ["device=mobile|logged_in=true ip.n_1h"]
-    assert scopes("feature_varies") == ["profile.ip.known"]
+    assert scopes("feature_varies") == ["user.present"]
 
 
 def test_warns_and_compares_nothing_before_there_are_days_to_compare_with(

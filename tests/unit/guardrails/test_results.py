@@ -7,9 +7,10 @@ import pytest
 from slidr.guardrails import Bound, Guardrail, Result, check, decode_results, encode_results
 from training.guardrails import GuardrailsUnreadable, stopped_by
 from training.guardrails.data import DATA
-from training.guardrails.model import ENDPOINT, MODEL
+from training.guardrails.model import MODEL
+from training.guardrails.stable import STABLE
 
-DECLARED = (*DATA, *MODEL, *ENDPOINT)
+DECLARED = (*DATA, *MODEL, *STABLE)
 
 
 def one(value: float, **bound: float) -> Result:
