@@ -49,8 +49,8 @@ MODEL_RESULTS: Final = "guardrails-model.json"
 STABLE_RESULTS: Final = "guardrails-stable.json"
 EVALUATION_FILE: Final = "evaluation.json"
 CURVES_FILE: Final = "curves.html"
-BASELINE_ROWS: Final = 200_000
-"""The newest training rows that baselines are fitted on: what they are compared for, more of them would not change."""
+BASELINE_ROWS: Final = 400_000
+"""The newest rows that baselines are fitted and stopped on: what they are compared for, more would not change."""
 _FITTED: Final = ("logistic regression", "velocity rule")
 _ONE_THRESHOLD: Final = "one threshold"
 _STYLES: Final = {
@@ -165,14 +165,13 @@ def _baselines(
     if at is None:
         return {}, []
     chosen = Hyperparameters()
-    split = split_by_time(dataset, chosen)
-    newest = split.train.tail(BASELINE_ROWS)
-    weights = sample_weights(newest, chosen)
+    split = split_by_time(dataset.tail(BASELINE_ROWS), chosen)
+    weights = sample_weights(split.train, chosen)
     found = {_ONE_THRESHOLD: _at(judged, at)}
     lines = []
     mature = in_curves(later)
     for name in _FITTED:
-        scores = BASELINES[name](newest, weights, split.validation).score(features[mature])
+        scores = BASELINES[name](split.train, weights, split.validation).score(features[mature])
         found[name] = _at(judged.scored_by(scores), at)
         lines.append(_line(name, judged.scored_by(scores)))
     return found, lines
