@@ -15,16 +15,19 @@ from typer.core import TyperGroup
 from local.commands import (
     backfill,
     backtest,
+    billing,
     cloud,
     cost,
     demo,
     deploy,
+    explain,
     freeze,
     mapping,
     mode,
     promote,
     redrive,
     releases,
+    replay,
     reproduce,
     rollback,
     send,
@@ -91,6 +94,9 @@ app.command(rich_help_panel=_TRAFFIC)(backfill.backfill)
 app.command(rich_help_panel=_TRAFFIC)(verdicts.verdicts)
 app.command(rich_help_panel=_TRAFFIC)(reproduce.reproduce)
 app.command(rich_help_panel=_TRAFFIC)(redrive.redrive)
+app.command(rich_help_panel=_TRAFFIC)(replay.replay)
+app.command(rich_help_panel=_TRAFFIC)(explain.explain)
+app.command(rich_help_panel=_TRAFFIC)(billing.billing)
 app.command(rich_help_panel=_MODELS)(backtest.backtest)
 app.command(rich_help_panel=_MODELS)(train.train)
 app.command(rich_help_panel=_MODELS)(train_day.train_day)
