@@ -26,14 +26,34 @@ class Telemetry:
     metrics: Metrics
     service: str
 
-    def tell_of_slice(self, name: str, counts: Mapping[str, float]) -> None:
-        """Publish counts of one slice, at once: with the dimension `slice` beside the service's own."""
-        from aws_lambda_powertools.metrics import EphemeralMetrics  # noqa: PLC0415 - as above
+    def tell(
+        self,
+        of: Mapping[str, str],
+        counts: Mapping[str, float],
+        *,
+        within: Mapping[str, str] | None = None,
+        **properties: str | None,
+    ) -> None:
+        """Publish counts at once, with dimensions beside the service's own.
+
+        Args:
+            of: the dimensions.
+            counts: by the names of their metrics.
+            within: further dimensions; the counts are published with them and, for sums over all, without.
+            properties: what the record holds besides; no dimension.
+        """
+        from aws_lambda_powertools.metrics import EphemeralMetrics  # noqa: PLC0415 - it reads the environment
 
         metrics = EphemeralMetrics(namespace=NAMESPACE, service=self.service)
-        metrics.add_dimension(name="slice", value=name)
-        for metric, value in counts.items():
-            metrics.add_metric(name=metric, unit="Count", value=value)
+        for name, value in of.items():
+            metrics.add_dimension(name=name, value=value)
+        if within:
+            metrics.add_dimensions(service=self.service, **of, **within)
+        for name, said in properties.items():
+            if said is not None:
+                metrics.add_metadata(key=name, value=said)
+        for metric, count in counts.items():
+            metrics.add_metric(name=metric, unit="Count", value=count)
         metrics.flush_metrics()
 
 

@@ -32,10 +32,13 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of each GIVT list the release was made with, by name."""
     expected_ivr: tuple[float, ...]
     """Expected IVR by hour of the local week (Monday 00:00 first), length 168."""
+    expected_ivr_by_slice: Mapping[str, tuple[float, ...]] = {}
+    """The same of each slice that was seen; another one is expected to be like all traffic."""
 
     def __post_init__(self) -> None:
-        if len(self.expected_ivr) != HOURS_OF_WEEK:
-            raise ReleaseInvalid(f"expected_ivr must have {HOURS_OF_WEEK} hours, came {len(self.expected_ivr)}")
+        for hours in (self.expected_ivr, *self.expected_ivr_by_slice.values()):
+            if len(hours) != HOURS_OF_WEEK:
+                raise ReleaseInvalid(f"expected IVR must have {HOURS_OF_WEEK} hours, came {len(hours)}")
 
 
 def release_id(release: Release) -> str:
@@ -44,7 +47,7 @@ def release_id(release: Release) -> str:
     >>> release = Release(weights_sha256="0", feature_spec="f", slices=SliceMap(), thresholds=Thresholds(default=0.5),
     ...                   lists={}, expected_ivr=(0.1,) * 168)
     >>> release_id(release), release_id(decode_release(encode_release(release))) == release_id(release)
-    ('r-a2147e14e74d0265', True)
+    ('r-8e25fc9bab63e1e0', True)
     """
     return "r-" + hashlib.sha256(encode_release(release)).hexdigest()[:16]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -31,6 +32,27 @@ def expected_ivr(invalid: NDArray[np.bool_], hour_of_week: NDArray[np.integer]) 
     by_hour_of_day = _leaning_rate(invalid, hour_of_week % 24, overall)
     by_hour_of_week = _leaning_rate(invalid, hour_of_week, np.tile(by_hour_of_day, HOURS_OF_WEEK // 24))
     return tuple(float(rate) for rate in by_hour_of_week)
+
+
+def expected_ivr_by_slice(
+    invalid: NDArray[np.bool_], hour_of_week: NDArray[np.integer], slices: Sequence[str]
+) -> dict[str, tuple[float, ...]]:
+    """`expected_ivr` of each slice by itself.
+
+    Args:
+        invalid: see `expected_ivr`.
+        hour_of_week: see `expected_ivr`.
+        slices: the slice of each click.
+
+    >>> rates = expected_ivr_by_slice(np.array([True, False] * 500), np.full(1000, 9), ["a", "b"] * 500)
+    >>> rates["a"][9], rates["b"][9]
+    (1.0, 0.0)
+    """
+    names, cell = np.unique(np.asarray(slices, dtype=str), return_inverse=True)
+    return {
+        str(name): expected_ivr(invalid[cell == number], hour_of_week[cell == number])
+        for number, name in enumerate(names.tolist())
+    }
 
 
 def _leaning_rate(

@@ -29,13 +29,14 @@ from slidr.metrics import rate
 from slidr.release import Release
 from training.artifact import weights_sha256, write_manifest, write_release
 from training.dataset import feature_matrix, read_dataset
-from training.expected_ivr import expected_ivr
+from training.expected_ivr import expected_ivr, expected_ivr_by_slice
 from training.hyperparameters import Hyperparameters
 from training.labels import LabelRule, UnusableTrainingData
 from training.mlp_weights import Floats, MlpWeights, save_weights, standardisation
 from training.model import Mlp
 from training.release_thresholds import choose_thresholds, invalidated, told, told_rate
 from training.scoring import open_scorer
+from training.slice_names import slice_names
 from training.stopping import mean_ivr
 from training.weights import effective_sample_size, weights_of_rows
 
@@ -108,6 +109,9 @@ def main(channels: Mapping[str, Path], model_dir: Path, hyperparameters: Mapping
         thresholds=thresholds,
         lists={LISTS: crawlers.sha256},
         expected_ivr=expected_ivr(invalid, split.later["hour_of_week"].to_numpy()),
+        expected_ivr_by_slice=expected_ivr_by_slice(
+            invalid, split.later["hour_of_week"].to_numpy(), slice_names(split.later, chosen.slices.columns).to_list()
+        ),
     )
     evidence = {
         **provenance,

@@ -22,8 +22,8 @@ class ReleaseUnavailable(DependencyUnavailable):
 def release_key(release_id: str, file: str = RELEASE_FILE) -> str:
     """Where a file of a release is stored.
 
-    >>> release_key("r-a2147e14e74d0265")
-    'releases/r-a2147e14e74d0265/release.json'
+    >>> release_key("r-8e25fc9bab63e1e0")
+    'releases/r-8e25fc9bab63e1e0/release.json'
     """
     return f"releases/{release_id}/{file}"
 

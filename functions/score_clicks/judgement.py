@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from functions.adapters.endpoint import Scores
 from functions.adapters.serving_state import ServingState
 from functions.score_clicks.enrichment import Enriched
+from functions.score_clicks.roles import Role, RoleTally, decided_tallies, role_of, shadow_role_tallies
 from functions.score_clicks.services import Services
 from functions.score_clicks.sides import (
     Side,
     clicks_taken,
     deciders,
-    expected_invalid,
     merged,
     shadow_tallies,
     side_of,
@@ -41,11 +41,11 @@ class Judged:
     verdicts: list[Verdict]
     release_id: str | None
     asked_release_id: str | None
-    expected_invalid: float
-    """Sum over the decided clicks of the IVR that the release which decided expects at each click's local hour."""
     problems: tuple[str, ...]
     shadow: Mapping[str, ShadowTally]
     """By slice: what the challenger would have decided otherwise; empty where there is none in shadow."""
+    roles: tuple[RoleTally, ...]
+    """What each role did, by slice."""
 
 
 def judge(enriched: Enriched, *, arrived_ms: Sequence[int], decided_at: dt.datetime, services: Services) -> Judged:
@@ -69,6 +69,13 @@ def judge(enriched: Enriched, *, arrived_ms: Sequence[int], decided_at: dt.datet
             allowed=allowed,
         )
     )
+    theirs = np.zeros(len(scores), dtype=np.bool_) if taken is None else taken
+    answered = answer is not None
+    role = role_of(champion.release_id or state.pointer.champion or "", state.pointer)
+    roles = decided_tallies(champion, role, ~theirs, decided.decisions, enriched, answered=answered)
+    if challenger is not None:
+        roles += decided_tallies(challenger, Role.CHALLENGER, theirs, decided.decisions, enriched, answered=answered)
+        roles += shadow_role_tallies(challenger, allowed, ~theirs, enriched)
     columns = zip(
         enriched.clicks,
         arrived_ms,
@@ -120,9 +127,9 @@ def judge(enriched: Enriched, *, arrived_ms: Sequence[int], decided_at: dt.datet
         verdicts=verdicts,
         release_id=answer.release_id if answer else None,
         asked_release_id=state.pointer.champion,
-        expected_invalid=expected_invalid(champion, challenger, taken, enriched, decided.decisions),
         problems=tuple(problems),
         shadow=shadow_tallies(champion, challenger, enriched.crawlers | allowed) if challenger else {},
+        roles=tuple(roles),
     )
 
 

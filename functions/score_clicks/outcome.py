@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from functions.score_clicks.roles import RoleTally
 from slidr.shadow import ShadowTally
 from slidr.verdict import Decision, Reason
 
 if TYPE_CHECKING:
     from functions.observability import Telemetry
+
+
+_VALUES: Final = 50
+"""Latencies that one batch tells: its percentiles to a fiftieth. The service takes 100 values of a metric at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,15 +34,14 @@ class Outcome:
     late: int = 0
     crawlers: int = 0
     unbilled: int = 0
-    expected_invalid: float = 0.0
-    """Sum over the decided clicks of the IVR that the release expects at each click's local hour."""
-    oldest_ms: int = 0
-    """From arrival to decision of the click that came first."""
+    waited_ms: Sequence[int] = ()
+    """From arrival to decision, of each click."""
     release_id: str | None = None
     """The release that scored."""
     asked_release_id: str | None = None
     shadow: Mapping[str, ShadowTally] = field(default_factory=dict)
     """By slice: what a challenger in shadow would have decided otherwise."""
+    roles: Sequence[RoleTally] = ()
     problems: tuple[str, ...] = ()
     """What failed, in words without personal data."""
 
@@ -71,12 +75,21 @@ def report(outcome: Outcome, telemetry: Telemetry) -> None:
         "KnownCrawlers": outcome.crawlers,
         "LateClicks": outcome.late,
         "Unbilled": outcome.unbilled,
-        "ExpectedInvalid": outcome.expected_invalid,
         "ReturnedBatches": float(outcome.retry_from is not None),
     }
     for name, value in counts.items():
         telemetry.metrics.add_metric(name=name, unit="Count", value=value)
     for name, tally in outcome.shadow.items():
-        telemetry.tell_of_slice(name, {"ShadowClicks": tally.clicks, "ShadowFlips": tally.flipped})
-    if outcome.decisions:
-        telemetry.metrics.add_metric(name="OldestClickAge", unit="Milliseconds", value=outcome.oldest_ms)
+        telemetry.tell({"slice": name}, {"ShadowClicks": tally.clicks, "ShadowFlips": tally.flipped})
+    for of in outcome.roles:
+        telemetry.tell({"role": of.role.value}, of.counts(), within={"slice": of.slice}, release_id=of.release_id)
+    for waited_ms in _sample(outcome.waited_ms):
+        telemetry.metrics.add_metric(name="ArrivalToVerdict", unit="Milliseconds", value=waited_ms)
+
+
+def _sample(values: Sequence[int]) -> list[float]:
+    """At most _VALUES of them, evenly spread by rank, the least and the greatest among them."""
+    if len(values) <= _VALUES:
+        return [float(value) for value in values]
+    ordered = sorted(values)
+    return [float(ordered[round(rank * (len(ordered) - 1) / (_VALUES - 1))]) for rank in range(_VALUES)]

@@ -41,11 +41,11 @@ def score_clicks(records: StreamRecords, services: Services) -> Outcome:
         late=int(enriched.late.sum()),
         crawlers=int(enriched.crawlers.sum()),
         unbilled=sum(not verdict.billable for verdict in judged.verdicts),
-        expected_invalid=judged.expected_invalid,
-        oldest_ms=epoch_ms(decided_at) - min(arrived_ms),
+        waited_ms=[epoch_ms(decided_at) - arrived for arrived in arrived_ms],
         release_id=judged.release_id,
         asked_release_id=judged.asked_release_id,
         shadow=judged.shadow,
+        roles=judged.roles,
         problems=(*enriched.problems, *judged.problems, *problems),
     )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +16,6 @@ from slidr.pointer import Pointer
 from slidr.release import Release
 from slidr.shadow import ShadowTally
 from slidr.slices import SliceMap
-from slidr.verdict import Decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,22 +88,3 @@ def shadow_tallies(champion: Side, challenger: Side, left_out: NDArray[np.bool_]
     clicks = Counter(name for name, own in zip(champion.slices, both.tolist(), strict=True) if own)
     flips = Counter(name for name, own in zip(champion.slices, (both & flipped).tolist(), strict=True) if own)
     return {name: ShadowTally(clicks=count, flipped=flips[name]) for name, count in clicks.items()}
-
-
-def expected_invalid(
-    champion: Side,
-    challenger: Side | None,
-    taken: NDArray[np.bool_] | None,
-    enriched: Enriched,
-    decisions: Sequence[Decision],
-) -> float:
-    """Sum over the decided clicks of the IVR that the release which decided expects at each click's local hour."""
-    hours = (enriched.context.minute_of_week // 60).tolist()
-    theirs = taken.tolist() if taken is not None else [False] * len(hours)
-    ours = champion.release.expected_ivr if champion.release else None
-    other = challenger.release.expected_ivr if challenger and challenger.release else None
-    return math.fsum(
-        expected[hour]
-        for hour, own, decision in zip(hours, theirs, decisions, strict=True)
-        if decision is not Decision.UNDECIDED and (expected := other if own else ours) is not None
-    )

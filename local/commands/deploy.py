@@ -36,9 +36,9 @@ def deploy(
 
     [bold]Examples[/]
 
-      slidr deploy r-a2147e14e74d0265
-      slidr deploy r-a2147e14e74d0265 --challenger
-      slidr deploy r-a2147e14e74d0265 --stage prod --profile ads --why "weekly retrain"
+      slidr deploy r-8e25fc9bab63e1e0
+      slidr deploy r-8e25fc9bab63e1e0 --challenger
+      slidr deploy r-8e25fc9bab63e1e0 --stage prod --profile ads --why "weekly retrain"
     """
     session = Session(stage=stage, profile=profile, region=region)
     rollout = planned(session, release_id, name_stable=stable, as_challenger=challenger)

@@ -32,9 +32,9 @@ def promote(
 
     [bold]Examples[/]
 
-      slidr deploy r-a2147e14e74d0265 --challenger    first: load it, score in shadow
-      slidr promote r-a2147e14e74d0265 --why "a day in shadow, churn 0.4%"
-      slidr promote r-a2147e14e74d0265 --why "weekly" --yes --stage prod --profile ads
+      slidr deploy r-8e25fc9bab63e1e0 --challenger    first: load it, score in shadow
+      slidr promote r-8e25fc9bab63e1e0 --why "a day in shadow, churn 0.4%"
+      slidr promote r-8e25fc9bab63e1e0 --why "weekly" --yes --stage prod --profile ads
     """
     session = Session(stage=stage, profile=profile, region=region)
     before = PointerStore(session.client("dynamodb"), session.outputs.control_table).read()

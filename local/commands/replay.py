@@ -63,7 +63,7 @@ def replay(
       slidr replay --from 2026-11-23T14:00Z --to 2026-11-23T16:00Z --release stable
       slidr replay --from 2026-11-23T14:00Z --to 2026-11-23T16:00Z --release stable --apply --why INC-4711
       slidr replay --from 2026-11-23T00:00Z --to 2026-11-24T00:00Z --undecided --apply --yes
-      slidr replay --from 2026-11-23T14:00Z --to 2026-11-23T15:00Z --recompute-features --decided-by r-a2147e14e74d0265
+      slidr replay --from 2026-11-23T14:00Z --to 2026-11-23T15:00Z --recompute-features --decided-by r-8e25fc9bab63e1e0
     """
     from training.replay.decide import Judge, Wanted  # noqa: PLC0415 - numba, polars: seconds
     from training.replay.run import Ask  # noqa: PLC0415

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import msgspec
 import numpy as np
+import pytest
 
 from functions.observability import Telemetry
 from functions.score_clicks.outcome import Outcome, report
@@ -216,7 +217,7 @@ def test_tells_how_long_its_oldest_click_waited(world: World) -> None:
     event = any_event([any_click("old"), any_click("new")])
     event["Records"][0]["kinesis"]["approximateArrivalTimestamp"] = ARRIVED_S - 4.5
 
-    assert score_clicks(read_records(event), world.services()).oldest_ms == 5_500
+    assert score_clicks(read_records(event), world.services()).waited_ms == [5_500, 1_000]
 
 
 def test_metrics_are_the_outcome() -> None:
@@ -234,8 +235,7 @@ def test_metrics_are_the_outcome() -> None:
         late=2,
         crawlers=5,
         unbilled=6,
-        expected_invalid=2.5,
-        oldest_ms=1_234,
+        waited_ms=[1_234],
     )
     report(outcome, Telemetry(logger=Mock(), tracer=None, metrics=cast("Any", Metrics()), service="score_clicks"))
 
@@ -248,9 +248,8 @@ def test_metrics_are_the_outcome() -> None:
         "KnownCrawlers": 5,
         "LateClicks": 2,
         "Unbilled": 6,
-        "ExpectedInvalid": 2.5,
         "ReturnedBatches": 1,
-        "OldestClickAge": 1_234,
+        "ArrivalToVerdict": 1_234,
     }
 
 
@@ -288,4 +287,5 @@ def test_expected_invalid_counts_decided_clicks_by_local_hour(world: World) -> N
         any_click("berlin", at="2026-11-23T12:00:00Z", time_zone="Europe/Berlin"),
     )
 
-    assert outcome.expected_invalid == 0.625
+    assert sum(tally.expected_invalid for tally in outcome.roles) == 0.625
+    assert sum(tally.expected_variance for tally in outcome.roles) == pytest.approx(0.5 * 0.5 + 0.125 * 0.875)
