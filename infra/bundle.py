@@ -26,7 +26,7 @@ from slidr.errors import SlidrError
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 BUNDLES: Final = REPOSITORY / "build" / "bundles"
-FUNCTIONS: Final = ("score_clicks", "prepare_archive", "daily_loop")
+FUNCTIONS: Final = ("score_clicks", "prepare_archive", "daily_loop", "roll_back_release", "replay")
 FORBIDDEN: Final = frozenset(
     {
         *("boto3", "botocore", "s3transfer"),
@@ -34,7 +34,13 @@ FORBIDDEN: Final = frozenset(
     }
 )
 """Packages that no bundle may hold: the runtime has the SDK, the rest belongs to training (rule 11)."""
-SIZE_CEILING_MB: Final = {"score_clicks": 80, "prepare_archive": 30, "daily_loop": 70}
+SIZE_CEILING_MB: Final = {
+    "score_clicks": 80,
+    "prepare_archive": 30,
+    "daily_loop": 70,
+    "roll_back_release": 70,
+    "replay": 70,
+}
 """Unzipped. The service refuses 250 MB; cold starts grow long before that."""
 
 _EPOCH: Final = 315_532_800  # 1980-01-01, the earliest time a zip can hold
