@@ -31,6 +31,7 @@ LONG: Final = (
     "certificate",
     "guardrails",
     "week",
+    "clean_week",
     "loop",
     "dataset",
     "backfill",

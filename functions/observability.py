@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics, Tracer
 
-NAMESPACE: Final = "SLIDR"
-"""Of the metrics; their dimension is `service`, the function's name in the code."""
+STAGE: Final = "SLIDR_STAGE"
+"""The variable that names the stage: its metrics have a namespace of their own."""
 Handler = Callable[[Any, Any], Any]
 
 
@@ -25,6 +25,7 @@ class Telemetry:
     """None where no X-Ray daemon runs (the local cloud): the SDK would cost time for nothing."""
     metrics: Metrics
     service: str
+    namespace: str = "SLIDR"
 
     def tell(
         self,
@@ -44,7 +45,7 @@ class Telemetry:
         """
         from aws_lambda_powertools.metrics import EphemeralMetrics  # noqa: PLC0415 - it reads the environment
 
-        metrics = EphemeralMetrics(namespace=NAMESPACE, service=self.service)
+        metrics = EphemeralMetrics(namespace=self.namespace, service=self.service)
         for name, value in of.items():
             metrics.add_dimension(name=name, value=value)
         if within:
@@ -57,6 +58,11 @@ class Telemetry:
         metrics.flush_metrics()
 
 
+def namespace() -> str:
+    """Of the stage's metrics; their dimension is `service`, the function's name in the code."""
+    return "/".join(["SLIDR", *filter(None, [os.environ.get(STAGE)])])
+
+
 @cache
 def telemetry(service: str) -> Telemetry:
     """The telemetry of a function, `service` being its name in the code."""
@@ -66,8 +72,9 @@ def telemetry(service: str) -> Telemetry:
     return Telemetry(
         logger=Logger(service=service),
         tracer=Tracer(service=service, patch_modules=["botocore"]) if traced else None,
-        metrics=Metrics(namespace=NAMESPACE, service=service),
+        metrics=Metrics(namespace=namespace(), service=service),
         service=service,
+        namespace=namespace(),
     )
 
 

@@ -12,12 +12,15 @@ from infra.bundle import FUNCTIONS, bundle, platform_of
 from infra.data_stack import DataStack
 from infra.nag import check_at_synthesis
 from infra.online_stack import OnlineStack
+from infra.operations_stack import OperationsStack
 from infra.settings import Stage, load_stage
 from infra.training_stack import TrainingStack
 from slidr.errors import SlidrError
 
 
-def build(app: App, stage: Stage, *, bundles: Mapping[str, Path]) -> tuple[DataStack, OnlineStack, TrainingStack]:
+def build(
+    app: App, stage: Stage, *, bundles: Mapping[str, Path]
+) -> tuple[DataStack, OnlineStack, TrainingStack, OperationsStack]:
     """Add a stage's stacks to `app`."""
     where = Environment(account=stage.account or None, region=stage.region)
     prefix = f"slidr-{stage.name}"
@@ -26,9 +29,19 @@ def build(app: App, stage: Stage, *, bundles: Mapping[str, Path]) -> tuple[DataS
     training = TrainingStack(
         app, f"{prefix}-training", stage=stage, data=data, online=online, bundles=bundles, env=where
     )
+    operations = OperationsStack(
+        app,
+        f"{prefix}-operations",
+        stage=stage,
+        data=data,
+        online=online,
+        training=training,
+        bundles=bundles,
+        env=where,
+    )
     Tags.of(app).add("project", "slidr")
     Tags.of(app).add("stage", stage.name)
-    return data, online, training
+    return data, online, training, operations
 
 
 def stage_from_context(context: Mapping[str, object]) -> Stage:

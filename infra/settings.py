@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, get_type_hints
 
 import msgspec
 
+from slidr.click import Device
 from slidr.errors import SlidrError
 
 STAGE_DIRECTORY: Final = Path(__file__).parent / "stages"
@@ -234,6 +235,72 @@ class TrainingSettings:
         return 2 * 3 * (self.job_timeout_s + 900) + 7_200 + self.shadow_s + self.canary_s + 3_600
 
 
+def _default_slices() -> tuple[str, ...]:
+    return tuple(f"device={device.value}|logged_in={known}" for device in Device for known in ("true", "false"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationsSettings:
+    """When an alarm goes off. Bounds come from simulated weeks: `make bench BENCH=clean_week`, docs/operations.md."""
+
+    slices: tuple[str, ...] = field(default_factory=_default_slices)
+    """Slices with an alarm of their own, as releases name them; at most 40."""
+    period_s: int = 60
+    datapoints: int = 2
+    periods: int = 3
+    """An alarm goes off when `datapoints` of the last `periods` breach its bound."""
+    least_clicks: int = 200
+    """Decided clicks that a period needs, for anything to be said about verdicts."""
+    least_slice_clicks: int = 500
+    """The same of a slice: few robots make the most of a small one."""
+    deviation: float = 4.5
+    """Standard errors from what the release expects, overall."""
+    deviation_of_slice: float = 8.0
+    dispersion: float = 20.0
+    """How much more the number of INVALID clicks varies than were clicks independent: robots come in bursts."""
+    relative_error: float = 0.1
+    """Of what a release expects."""
+    too_few: float = 0.2
+    """INVALID clicks, as a share of those expected: at or below it hardly anything is invalidated any more."""
+    too_few_of_slice: float = 0.12
+    least_expected: int = 50
+    """Expected INVALID clicks that a period needs for that."""
+    unusable_share: float = 0.05
+    """Clicks that are UNDECIDED because the release cannot be used."""
+    undecided_share: float = 0.05
+    """Clicks that are UNDECIDED for any other reason: the infrastructure's."""
+    iterator_age_ms: int = 60_000
+    """How far score_clicks may be behind the stream."""
+    latency_ms: int = 10_000
+    """p99 from arrival to verdict."""
+    reject_share: float = 0.05
+    fpr_bound: float = 0.03
+    """False positives of matured clicks; out of it promotion stops."""
+    least_purchasing: int = 300
+    """Purchasing clicks of an hour that the bound needs."""
+    final_after_h: int = 48
+    """How long after its end an hour becomes final for billing."""
+
+    def __post_init__(self) -> None:
+        _within("operations.period_s", self.period_s, 10, 3_600)
+        _within("operations.periods", self.periods, 1, 60)
+        _within("operations.datapoints", self.datapoints, 1, self.periods)
+        _within("operations.least_clicks", self.least_clicks, 1, 1_000_000)
+        _within("operations.least_slice_clicks", self.least_slice_clicks, 1, 1_000_000)
+        _within("operations.least_expected", self.least_expected, 1, 1_000_000)
+        _within("operations.iterator_age_ms", self.iterator_age_ms, 1_000, 86_400_000)
+        _within("operations.latency_ms", self.latency_ms, 1, 86_400_000)
+        _within("operations.least_purchasing", self.least_purchasing, 1, 1_000_000)
+        _within("operations.final_after_h", self.final_after_h, 1, 720)
+        _within("operations.slices", len(self.slices), 0, 40)
+        for name in ("deviation", "deviation_of_slice", "dispersion", "relative_error"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"operations.{name} must be above 0, came {getattr(self, name)}")
+        for name in ("too_few", "too_few_of_slice", "unusable_share", "undecided_share", "reject_share", "fpr_bound"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"operations.{name} must be above 0 and at most 1, came {getattr(self, name)}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One deployment of SLIDR."""
@@ -256,6 +323,7 @@ class Stage:
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
     functions: FunctionSettings = field(default_factory=FunctionSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    operations: OperationsSettings = field(default_factory=OperationsSettings)
 
     def __post_init__(self) -> None:
         if re.fullmatch(_STAGE_NAME, self.name) is None:

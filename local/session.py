@@ -47,6 +47,9 @@ class Outputs:
     release_machine_arn: str
     schedule_name: str
     model_package_group: str
+    roll_back_function: str
+    alarm_prefix: str
+    dashboard_name: str
 
     @classmethod
     def of(cls, values: Mapping[str, str], *, stage: str) -> Outputs:
@@ -156,7 +159,7 @@ class Session:
         from botocore.exceptions import ClientError  # noqa: PLC0415
 
         values: dict[str, str] = {}
-        for part in ("data", "online", "training"):
+        for part in ("data", "online", "training", "operations"):
             stack = f"slidr-{self.stage}-{part}"
             try:
                 described = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]

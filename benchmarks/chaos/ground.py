@@ -131,7 +131,7 @@ def undecided_metric(ground: Ground) -> float:
     """How many clicks the function has said to be UNDECIDED, by its own metric."""
     now = dt.datetime.now(dt.UTC)
     points = ground.journey.session.client("cloudwatch").get_metric_statistics(
-        Namespace="SLIDR",
+        Namespace="SLIDR/local",
         MetricName="Undecided",
         Dimensions=[{"Name": "service", "Value": "score_clicks"}],
         StartTime=now - dt.timedelta(hours=2),

@@ -14,7 +14,6 @@ from slidr.shadow import EndpointSummary, ShadowSummary, ShadowTally
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
 
-NAMESPACE: Final = "SLIDR"
 CLICKS: Final = "ShadowClicks"
 FLIPS: Final = "ShadowFlips"
 SERVICE: Final = "score_clicks"
@@ -28,8 +27,9 @@ class MetricsUnavailable(DependencyUnavailable):
 class ShadowMetrics:
     """Reads the metrics of one endpoint's variant."""
 
-    def __init__(self, client: CloudWatchClient, *, endpoint: str, variant: str) -> None:
+    def __init__(self, client: CloudWatchClient, *, namespace: str, endpoint: str, variant: str) -> None:
         self._client = client
+        self._namespace = namespace
         self._dimensions: Any = [
             {"Name": "EndpointName", "Value": endpoint},
             {"Name": "VariantName", "Value": variant},
@@ -71,13 +71,13 @@ class ShadowMetrics:
         counts: dict[str, Counter[str]] = {CLICKS: Counter(), FLIPS: Counter()}
         for name, found in counts.items():
             pages = self._client.get_paginator("list_metrics").paginate(
-                Namespace=NAMESPACE, MetricName=name, Dimensions=[{"Name": "service", "Value": SERVICE}]
+                Namespace=self._namespace, MetricName=name, Dimensions=[{"Name": "service", "Value": SERVICE}]
             )
             for metric in (metric for page in pages for metric in page["Metrics"]):
                 dimensions: Any = metric["Dimensions"]
                 slices = [one["Value"] for one in dimensions if one["Name"] == "slice"]
                 if slices:
-                    found[slices[0]] += round(self._sum(NAMESPACE, name, dimensions, since, until))
+                    found[slices[0]] += round(self._sum(self._namespace, name, dimensions, since, until))
         return {
             name: ShadowTally(clicks=clicks, flipped=counts[FLIPS][name])
             for name, clicks in sorted(counts[CLICKS].items())

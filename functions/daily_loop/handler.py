@@ -21,7 +21,7 @@ from functions.adapters.shadow_metrics import ShadowMetrics
 from functions.daily_loop import judge_step, plan_step, point_step, profile_step, publish_step, report_step, shadow_step
 from functions.daily_loop.run_plan import RunPlan
 from functions.daily_loop.settings import Settings
-from functions.observability import observed
+from functions.observability import namespace, observed
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -75,7 +75,12 @@ def point(event: Event, context: object) -> dict[str, Any]:  # noqa: ARG001
 def watch(event: Event, context: object) -> dict[str, Any]:  # noqa: ARG001
     """Judge the candidate's time in shadow."""
     settings = _settings()
-    metrics = ShadowMetrics(_client("cloudwatch"), endpoint=settings.endpoint_name, variant=settings.variant_name)
+    metrics = ShadowMetrics(
+        _client("cloudwatch"),
+        namespace=namespace(),
+        endpoint=settings.endpoint_name,
+        variant=settings.variant_name,
+    )
     return shadow_step.watch(event, _lake(), metrics, least_invocations=settings.least_invocations, now=_now())
 
 

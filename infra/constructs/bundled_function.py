@@ -43,8 +43,28 @@ class BundledFunction(Construct):
         concurrency: int | None,
         network: PrivateNetwork | None,
         key: kms.IKey,
+        no_dead_letters: str = "Never invoked asynchronously: what fails goes to the event source's failure "
+        "destination, or back to Firehose.",
     ) -> None:
+        """A function.
+
+        Args:
+            scope: see Construct.
+            construct_id: see Construct.
+            stage: see there.
+            code: of the bundle.
+            handler: module and function.
+            description: what it is for.
+            environment: its variables.
+            memory_mb: of the function.
+            timeout_s: of one invocation.
+            concurrency: reserved executions; None for none.
+            network: where it runs; None outside of it.
+            key: of its logs.
+            no_dead_letters: why it needs no queue for invocations that failed.
+        """
         super().__init__(scope, construct_id)
+        self._no_dead_letters = no_dead_letters
         self.log_group = PrivateLogGroup(self, "Logs", stage=stage, key=key)
         self.role = ServiceRole(
             self,
@@ -107,8 +127,7 @@ class BundledFunction(Construct):
         nag.acknowledge(
             self.function,
             nag.nist("LambdaDLQ")[1],
-            reason="Never invoked asynchronously: what fails goes to the event source's failure destination, or back "
-            "to Firehose.",
+            reason=self._no_dead_letters,
         )
         nag.acknowledge(
             self.function,

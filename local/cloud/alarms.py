@@ -1,4 +1,4 @@
-"""Seam: CloudWatch alarms with dimensions, metric math, M out of N and missing data; their SNS, Lambda and EventBridge.
+"""Seam: CloudWatch alarms with dimensions, metric math, M out of N, missing data, composites; what they set off.
 
 ministack's own alarms ignore dimensions, refuse metric math and act through SNS only.
 """
@@ -9,13 +9,14 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 from local.cloud import seams
 from local.cloud.alarm_rules import Rule, State, next_state
-from local.cloud.metric_math import Value, evaluate, names_in
+from local.cloud.metric_math import Value, value_of_queries
 
 _LOGGER = logging.getLogger("slidr.alarms")
 _EVERY_S = 1.0
@@ -51,22 +52,15 @@ def _is_false(value: object) -> bool:
 
 
 def _math_value(queries: list[dict[str, Any]], period: tuple[float, float]) -> Value:
-    """Return the value of the query that returns data, after computing the others that it names."""
-    values: dict[str, Value] = {}
-    for query in queries:
-        if stat := query.get("MetricStat"):
-            metric = stat["Metric"]
-            values[query["Id"]] = _statistic(
-                metric["Namespace"], metric["MetricName"], metric.get("Dimensions") or [], stat["Stat"], period
-            )
-    waiting = [query for query in queries if query.get("Expression")]
-    while waiting:  # expressions may name one another in any order
-        unknown = {query["Id"] for query in waiting}
-        ready = [query for query in waiting if unknown.isdisjoint(names_in(query["Expression"]))] or waiting
-        values.update({query["Id"]: evaluate(query["Expression"], values) for query in ready})
-        waiting = [query for query in waiting if query["Id"] not in values]
-    returned = [query for query in queries if not _is_false(query.get("ReturnData", True))]
-    return values[(returned or queries)[-1]["Id"]]
+    """Return the value of the query that returns data."""
+
+    def statistic(stat: Mapping[str, Any]) -> Value:
+        metric = stat["Metric"]
+        return _statistic(
+            metric["Namespace"], metric["MetricName"], metric.get("Dimensions") or [], stat["Stat"], period
+        )
+
+    return value_of_queries(queries, statistic)
 
 
 def _period_s(alarm: dict[str, Any]) -> int:
@@ -199,6 +193,23 @@ def _with_metric_math(plain: Callable[..., Any]) -> Callable[[str, dict[str, Any
     return record
 
 
+def _composite(_logical_id: str, properties: dict[str, Any], _stack: str) -> tuple[str, dict[str, str]]:
+    """Put a template's composite alarm: ministack's CloudFormation knows none, its CloudWatch does."""
+    name = str(properties["AlarmName"])
+    status, _, body = seams.reach("services.cloudwatch._put_composite_alarm")({}, properties, False, is_json=True)
+    if status != HTTPStatus.OK:
+        raise ValueError(f"composite alarm {name}: {body!r}")
+    return name, {"Arn": seams.reach("services.cloudwatch._composite_alarms")[name]["AlarmArn"]}
+
+
+def _composite_changed(_id: str, _old: dict[str, Any], new: dict[str, Any], stack: str) -> tuple[str, dict[str, str]]:
+    return _composite("", new, stack)
+
+
+def _composite_gone(name: str, _properties: dict[str, Any]) -> None:
+    seams.reach("services.cloudwatch._composite_alarms").pop(name, None)
+
+
 def _tick() -> None:
     """Evaluate every alarm of every account once a second, as missing data too may change a state."""
     alarms = seams.reach("services.cloudwatch._alarms")
@@ -220,4 +231,9 @@ def install() -> None:
     seams.replace("services.cloudwatch._dispatch_alarm_actions", _acting_through(sns_only))
     plain = seams.reach("services.cloudformation.provisioners._cw_metric_alarm_record")
     seams.replace("services.cloudformation.provisioners._cw_metric_alarm_record", _with_metric_math(plain))
+    seams.reach("services.cloudformation.provisioners._RESOURCE_HANDLERS")["AWS::CloudWatch::CompositeAlarm"] = {
+        "create": _composite,
+        "update": _composite_changed,
+        "delete": _composite_gone,
+    }
     threading.Thread(target=_tick, name="alarms", daemon=True).start()

@@ -56,9 +56,6 @@ RECORDED_TYPES: Mapping[str, RecordedType] = {
     "AWS::Budgets::Budget": RecordedType("budget"),
     "AWS::CloudTrail::Trail": RecordedType("trail", "TrailName"),
     "AWS::CloudWatch::AnomalyDetector": RecordedType("detector"),
-    "AWS::CloudWatch::CompositeAlarm": RecordedType(
-        "composite", "AlarmName", arn=f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{{id}}"
-    ),
     "AWS::XRay::Group": RecordedType("group", "GroupName"),
 }
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Callable, Mapping
-from functools import reduce
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, reduce
+from typing import Any
 
 from slidr.errors import SlidrError
 
@@ -51,6 +52,24 @@ def names_in(expression: str) -> frozenset[str]:
     return frozenset(re.findall(r"[A-Za-z_]\w*", expression))
 
 
+def value_of_queries(queries: Sequence[Mapping[str, Any]], statistic: Callable[[Mapping[str, Any]], Value]) -> Value:
+    """Return the value of the query that returns data, after computing the others that it names.
+
+    Args:
+        queries: an alarm's `Metrics`.
+        statistic: the value of a query's `MetricStat`.
+    """
+    values = {query["Id"]: statistic(query["MetricStat"]) for query in queries if query.get("MetricStat")}
+    waiting = [query for query in queries if query.get("Expression")]
+    while waiting:  # expressions may name one another in any order
+        unknown = {query["Id"] for query in waiting}
+        ready = [query for query in waiting if unknown.isdisjoint(names_in(query["Expression"]))] or waiting
+        values.update({query["Id"]: evaluate(query["Expression"], values) for query in ready})
+        waiting = [query for query in waiting if query["Id"] not in values]
+    returned = [query for query in queries if str(query.get("ReturnData", True)).lower() != "false"]
+    return values[(returned or list(queries))[-1]["Id"]]
+
+
 def evaluate(expression: str, values: Mapping[str, Value]) -> Value:
     """Return the expression's value in one period, where `values` are the metrics and expressions by id.
 
@@ -58,18 +77,24 @@ def evaluate(expression: str, values: Mapping[str, Value]) -> Value:
     25.0
     >>> evaluate("IF(calls > 0, errors / calls, 0)", {"errors": 0.0, "calls": 0.0})
     0.0
+    >>> evaluate("ABS(-(a + 7) ^ 0.5)", {"a": 2.0})
+    3.0
     >>> evaluate("SUM([a, b])", {"a": 1.0, "b": None})
     1.0
 
     Raises:
         MetricMathUnsupported: a function or form that is not implemented here.
     """
-    text = expression.replace("&&", " and ").replace("||", " or ").strip()
+    return _value(_read(expression), values, expression)
+
+
+@lru_cache(maxsize=256)
+def _read(expression: str) -> ast.expr:
+    text = expression.replace("&&", " and ").replace("||", " or ").replace("^", "**").strip()
     try:
-        tree = ast.parse(text, mode="eval").body
+        return ast.parse(text, mode="eval").body
     except SyntaxError as malformed:
         raise MetricMathUnsupported(f"the metric math expression {expression!r} cannot be read") from malformed
-    return _value(tree, values, expression)
 
 
 def _value(node: ast.expr, values: Mapping[str, Value], whole: str) -> Value:  # noqa: PLR0911 - one a form
@@ -98,9 +123,10 @@ def _combine(operation: Callable[[float, float], float], left: Value, right: Val
     if left is None or right is None:
         return None
     try:
-        return float(operation(left, right))
-    except ZeroDivisionError:
+        value = operation(left, right)
+    except (ZeroDivisionError, OverflowError):
         return None
+    return None if isinstance(value, complex) else float(value)  # a root of what is below 0
 
 
 def _logic(operation: ast.boolop, parts: list[Value]) -> Value:

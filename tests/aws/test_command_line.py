@@ -27,7 +27,8 @@ OUTPUTS = Outputs(
     profile_table="profiles", undecided_queue_url="queue", pseudonym_secret="secret",  # noqa: S106 - a name
     score_clicks_function="score-clicks", endpoint_name="slidr-dev", serving_role_arn="role", training_role_arn="role",
     container_image="image", release_machine_arn="machine", schedule_name="slidr-dev-daily",
-    model_package_group="slidr-dev",
+    model_package_group="slidr-dev", roll_back_function="roll-back", alarm_prefix="slidr-dev-",
+    dashboard_name="slidr-dev",
 )  # fmt: skip
 
 
@@ -54,7 +55,12 @@ def test_finds_a_stage_by_the_outputs_of_its_stacks(aws: Any, credentials: None)
     values = {name: f"the {name}" for name in Outputs.__slots__}
     named = {"".join(part.capitalize() for part in name.split("_")): value for name, value in values.items()}
     formation = aws.client("cloudformation")
-    for part, keys in (("data", list(named)[:10]), ("online", list(named)[10:-3]), ("training", list(named)[-3:])):
+    for part, keys in (
+        ("data", list(named)[:11]),
+        ("online", list(named)[11:-6]),
+        ("training", list(named)[-6:-3]),
+        ("operations", list(named)[-3:]),
+    ):
         template = {
             "Resources": {"Any": {"Type": "AWS::SQS::Queue"}},
             "Outputs": {key: {"Value": named[key]} for key in keys},

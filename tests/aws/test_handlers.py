@@ -297,7 +297,7 @@ def test_logs_and_metrics_tell_the_batch_and_no_person(
     output = capsys.readouterr().out
     metrics = [json.loads(line) for line in output.splitlines() if '"Rejects"' in line and '"_aws"' in line]
     assert (metrics[0]["Undecided"], metrics[0]["Rejects"], metrics[0]["service"]) == ([1.0], [1.0], "score_clicks")
-    assert metrics[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "SLIDR"
+    assert metrics[0]["_aws"]["CloudWatchMetrics"][0]["Namespace"].startswith("SLIDR")
     for personal in ("ada-lovelace", "192.0.2", "Mozilla", "private"):
         assert personal not in output + str(logged)
 

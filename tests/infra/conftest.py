@@ -53,10 +53,11 @@ class Synthesised:
     data: Template
     online: Template
     training: Template
+    operations: Template
 
     def statements(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every statement of every policy of a role, with the policy's logical id."""
-        for template in (self.data, self.online, self.training):
+        for template in (self.data, self.online, self.training, self.operations):
             for name, policy in template.all("AWS::IAM::Policy").items():
                 for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
                     yield name, statement
@@ -78,13 +79,14 @@ def synthesise(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Synthe
             outdir=str(work / "cdk.out"),
         )
         stage = load_stage(stage_name, overrides)
-        data, online, training = build(app, stage, bundles=bundles)
+        data, online, training, operations = build(app, stage, bundles=bundles)
         assembly = app.synth()
         return Synthesised(
             app=app,
             data=Template(assembly.get_stack_by_name(data.stack_name).template),
             online=Template(assembly.get_stack_by_name(online.stack_name).template),
             training=Template(assembly.get_stack_by_name(training.stack_name).template),
+            operations=Template(assembly.get_stack_by_name(operations.stack_name).template),
         )
 
     return make
