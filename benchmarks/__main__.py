@@ -32,6 +32,7 @@ LONG: Final = (
     "guardrails",
     "week",
     "clean_week",
+    "rollback",
     "loop",
     "dataset",
     "backfill",

@@ -265,6 +265,9 @@ class OperationsSettings:
     too_few_of_slice: float = 0.12
     least_expected: int = 50
     """Expected INVALID clicks that a period needs for that."""
+    slow_period_s: int = 900
+    """Of a second alarm on all traffic, for releases that are off by less than minutes can tell."""
+    slow_too_few: float = 0.42
     unusable_share: float = 0.05
     """Clicks that are UNDECIDED because the release cannot be used."""
     undecided_share: float = 0.05
@@ -283,6 +286,7 @@ class OperationsSettings:
 
     def __post_init__(self) -> None:
         _within("operations.period_s", self.period_s, 10, 3_600)
+        _within("operations.slow_period_s", self.slow_period_s, self.period_s, 86_400)
         _within("operations.periods", self.periods, 1, 60)
         _within("operations.datapoints", self.datapoints, 1, self.periods)
         _within("operations.least_clicks", self.least_clicks, 1, 1_000_000)
@@ -296,7 +300,15 @@ class OperationsSettings:
         for name in ("deviation", "deviation_of_slice", "dispersion", "relative_error"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"operations.{name} must be above 0, came {getattr(self, name)}")
-        for name in ("too_few", "too_few_of_slice", "unusable_share", "undecided_share", "reject_share", "fpr_bound"):
+        for name in (
+            "too_few",
+            "too_few_of_slice",
+            "slow_too_few",
+            "unusable_share",
+            "undecided_share",
+            "reject_share",
+            "fpr_bound",
+        ):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"operations.{name} must be above 0 and at most 1, came {getattr(self, name)}")
 

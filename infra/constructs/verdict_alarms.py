@@ -41,8 +41,13 @@ class VerdictMetrics:
     """Metrics of score_clicks in one stage."""
 
     def __init__(self, stage: str, *, period_s: int) -> None:
+        self._stage = stage
         self._namespace = namespace(stage)
         self.period = Duration.seconds(period_s)
+
+    def with_period(self, period_s: int) -> VerdictMetrics:
+        """The same metrics over other periods."""
+        return VerdictMetrics(self._stage, period_s=period_s)
 
     def of(
         self, name: str, *, role: str = "", of_slice: str = "", statistic: str = "Sum", service: str = SERVICE,
@@ -126,6 +131,7 @@ class VerdictAlarms(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings, self._prefix, self._role = settings, prefix, role.capitalize()
+        slow = metrics.with_period(settings.slow_period_s)
         self.alarms = [
             self._alarm(
                 "Deviation", metrics.deviation(settings, role=role), settings.deviation,
@@ -143,10 +149,14 @@ class VerdictAlarms(Construct):
                 )
                 for name in settings.slices
             ),
+            self._alarm(
+                "TooFew-slow", slow.found(settings, role=role), settings.slow_too_few,
+                f"The {role} release has invalidated few for long", below=True,
+            ),
             *(
                 self._alarm(
                     f"TooFew{'-' if name else ''}{_in_a_name(name)}",
-                    metrics.found(settings, role=role, of_slice=name), 
+                    metrics.found(settings, role=role, of_slice=name),
                     settings.too_few_of_slice if name else settings.too_few,
                     f"The {role} release invalidates hardly anything any more{f' of the slice {name}' if name else ''}",
                     below=True,

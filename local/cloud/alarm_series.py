@@ -39,6 +39,11 @@ class AlarmSeries:
         """The metrics that it looks at."""
         return [_key(query["MetricStat"]["Metric"]) for query in self.properties["Metrics"] if "MetricStat" in query]
 
+    @property
+    def period_s(self) -> int:
+        """How long its periods are."""
+        return next(int(query["MetricStat"]["Period"]) for query in self.properties["Metrics"] if "MetricStat" in query)
+
     def value(self, sums: Mapping[MetricKey, float]) -> Value:
         """What it compares with its bound in a period; None without data.
 

@@ -85,9 +85,11 @@ def replay(
     difference = merged(outcome.found.difference for outcome in outcomes)
     console.print(shown(difference, outcomes, release_id=loaded.id))
     corrections = sum(outcome.found.corrections for outcome in outcomes)
-    if not apply or not corrections:
-        if corrections:
-            console.print("Nothing was published. The same command with [bold]--apply[/] publishes the corrections.")
+    if not corrections:
+        console.print("Nothing differs: there is nothing to correct.")
+        return
+    if not apply:
+        console.print("Nothing was published. The same command with [bold]--apply[/] publishes the corrections.")
         return
     if not yes:
         typer.confirm(f"Publish {corrections:,} corrections?", abort=True)

@@ -100,7 +100,7 @@ def test_undecided_clicks_of_stable_count_too(alarms: dict[str, AlarmSeries]) ->
 def test_rollback_needs_a_model_alarm_and_infrastructure_that_is_well(prod: Synthesised) -> None:
     for name, role in (("Rollback", "Champion"), ("InputFault", "Stable")):
         rule = json.dumps(prod.operations.named(COMPOSITE, name)["Properties"]["AlarmRule"])
-        assert rule.count(role) == 3 + 2 * len(OperationsSettings().slices)
+        assert rule.count(role) == 4 + 2 * len(OperationsSettings().slices)
         assert "(NOT (ALARM(" in rule
         assert "Infrastructure" in rule
     infrastructure = json.dumps(prod.operations.named(COMPOSITE, "Infrastructure")["Properties"]["AlarmRule"])
