@@ -33,6 +33,7 @@ LONG: Final = (
     "week",
     "clean_week",
     "rollback",
+    "replay",
     "loop",
     "dataset",
     "backfill",

@@ -13,15 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-State = dict[str, Any]
+from infra.states import DEPENDENCIES, LAMBDA_ERRORS, State, caught_by, retry
 
 _PROCESSING: Final = "/opt/ml/processing"
-_LAMBDA: Final = (
-    "Lambda.ServiceException", "Lambda.AWSLambdaException", "Lambda.SdkClientException",
-    "Lambda.TooManyRequestsException", "Lambda.ClientExecutionTimeoutException",
-)  # fmt: skip
-_DEPENDENCIES: Final = ("ObjectUnavailable", "ServingStateUnavailable", "MetricsUnavailable", "PublishFailed")
-"""Errors of our own functions that say that a service did not answer."""
 _STEP_S: Final = 300
 """Longer than any function of the loop may take (see TrainingStack)."""
 
@@ -83,7 +77,7 @@ def definition(settings: MachineSettings) -> State:
             "Branches": [_training_branch(settings), _profile_branch(settings)],
             "ResultSelector": {"training.$": "$[0].training", "profiles.$": "$[1].profiles"},
             "ResultPath": "$.made",
-            "Catch": _catch("Report"),
+            "Catch": caught_by("Report"),
             "Next": "Evaluate",
         },
         "Evaluate": _evaluate(settings) | _job(settings, then="JudgeModel", keeps="$.evaluated"),
@@ -149,9 +143,9 @@ def definition(settings: MachineSettings) -> State:
             "updateModelPackage",
             {"ModelPackageArn.$": "$.package.ModelPackageArn", "ModelApprovalStatus": "Approved"},
             to="$.approval", then="Report",
-        ) | {"Catch": _catch("Report", keeps="$.unapproved")},  # the release serves: the registry stops nothing
+        ) | {"Catch": caught_by("Report", keeps="$.unapproved")},  # the release serves: the registry stops nothing
         "Withdraw": _point(settings, "withdraw", {}, to="$.withdrawal", then="Report")
-        | {"Catch": _catch("Report", keeps="$.not_withdrawn")},
+        | {"Catch": caught_by("Report", keeps="$.not_withdrawn")},
         "Report": _function(
             settings, "report", {"state.$": "$", "execution.$": "$$.Execution.Id"}, to="$.report", then="Outcome",
             caught="NotReported",
@@ -180,8 +174,8 @@ def _function(settings: MachineSettings, name: str, given: State, *, to: str, th
         "Parameters": given,
         "ResultPath": to,
         "TimeoutSeconds": _STEP_S,
-        "Retry": [_retry((*_LAMBDA, *_DEPENDENCIES), first_s=2, attempts=5)],
-        "Catch": _catch(caught),
+        "Retry": [retry((*LAMBDA_ERRORS, *DEPENDENCIES), first_s=2, attempts=5)],
+        "Catch": caught_by(caught),
         "Next": then,
     }
 
@@ -224,10 +218,10 @@ def _job(settings: MachineSettings, *, then: str | None, keeps: str) -> State:
         "ResultPath": keeps,
         "TimeoutSeconds": settings.job_timeout_s + 900,  # for the machines to be found and started
         "Retry": [
-            _retry(("SageMaker.AmazonSageMakerException",), first_s=settings.retry_s, attempts=4),
-            _retry(("States.TaskFailed",), first_s=settings.retry_s, attempts=1),
+            retry(("SageMaker.AmazonSageMakerException",), first_s=settings.retry_s, attempts=4),
+            retry(("States.TaskFailed",), first_s=settings.retry_s, attempts=1),
         ],
-        **({"Catch": _catch("Report"), "Next": then} if then else {"End": True}),
+        **({"Catch": caught_by("Report"), "Next": then} if then else {"End": True}),
     }
 
 
@@ -376,7 +370,7 @@ def _profile_branch(settings: MachineSettings) -> State:
                 "MaxConcurrency": 4,
                 "ResultSelector": {"written": True},
                 "ResultPath": "$.profiles",
-                "Catch": _catch("ProfilesNotWritten", keeps="$.profiles"),
+                "Catch": caught_by("ProfilesNotWritten", keeps="$.profiles"),
                 "End": True,
             },
             "ProfilesNotWritten": {"Type": "Pass", "End": True},
@@ -459,7 +453,7 @@ def _update_endpoint(settings: MachineSettings) -> State:
         then="WaitForEndpoint",
     )
     # Autoscaling or an operator may be changing it just now.
-    state["Retry"] = [_retry(("SageMaker.AmazonSageMakerException",), first_s=settings.retry_s, attempts=6)]
+    state["Retry"] = [retry(("SageMaker.AmazonSageMakerException",), first_s=settings.retry_s, attempts=6)]
     return state
 
 
@@ -470,8 +464,8 @@ def _sagemaker(action: str, given: State, *, then: str) -> State:
         "Parameters": given,
         "ResultPath": f"$.{action}",
         "TimeoutSeconds": _STEP_S,
-        "Retry": [_retry(("SageMaker.AmazonSageMakerException",), first_s=2, attempts=4)],
-        "Catch": _catch("Withdraw"),
+        "Retry": [retry(("SageMaker.AmazonSageMakerException",), first_s=2, attempts=4)],
+        "Catch": caught_by("Withdraw"),
         "Next": then,
     }
 
@@ -484,22 +478,7 @@ def _sdk(action: str, given: State, *, to: str, then: str, selects: State | None
         **({"ResultSelector": selects} if selects else {}),
         "ResultPath": to,
         "TimeoutSeconds": _STEP_S,
-        "Retry": [_retry(("SageMaker.SageMakerException", "SageMaker.SdkClientException"), first_s=2, attempts=4)],
-        "Catch": _catch("Withdraw"),
+        "Retry": [retry(("SageMaker.SageMakerException", "SageMaker.SdkClientException"), first_s=2, attempts=4)],
+        "Catch": caught_by("Withdraw"),
         "Next": then,
     }
-
-
-def _retry(errors: Sequence[str], *, first_s: int, attempts: int) -> State:
-    return {
-        "ErrorEquals": [*errors],
-        "IntervalSeconds": first_s,
-        "BackoffRate": 2.0,
-        "MaxAttempts": attempts,
-        "MaxDelaySeconds": 300,
-        "JitterStrategy": "FULL",
-    }
-
-
-def _catch(then: str, *, keeps: str = "$.stopped") -> list[State]:
-    return [{"ErrorEquals": ["States.ALL"], "ResultPath": keeps, "Next": then}]

@@ -50,6 +50,7 @@ class Outputs:
     roll_back_function: str
     alarm_prefix: str
     dashboard_name: str
+    replay_machine_arn: str
 
     @classmethod
     def of(cls, values: Mapping[str, str], *, stage: str) -> Outputs:

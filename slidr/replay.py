@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from slidr.contract import Instant
 from slidr.errors import SlidrError
 from slidr.verdict import Decision
 
@@ -69,6 +70,23 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
         return sum(change.clicks for change in self.changes)
 
 
+class ReplayAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay's job is asked for."""
+
+    release_id: str
+    start: Instant
+    end: Instant
+    """Whole hours: clicks with start <= at < end."""
+    recompute: bool
+    undecided: bool
+    decided_by: str
+    profile_days: int
+    now: Instant
+    """When the corrections are decided."""
+    found: str
+    """Key in the lake of what the job found: a list of `HourFound`."""
+
+
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What a replay found of one hour."""
 
@@ -76,6 +94,13 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     """The name of its work; see training/replay/run.py."""
     corrections: int = 0
     difference: Difference = Difference()
+
+
+class HourFound(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job found of one hour."""
+
+    hour: Instant
+    found: Found
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):

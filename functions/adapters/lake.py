@@ -1,4 +1,4 @@
-"""Objects of a bucket that the daily loop reads and writes: the lake's records, the kept JSON of a run."""
+"""Objects of a bucket: the lake's records, and what runs and replays keep there."""
 
 from __future__ import annotations
 
@@ -68,6 +68,17 @@ class Lake:
         if content is None:
             raise ObjectUnavailable(f"{self.uri(key)} is required, there is no such object. Start the run again.")
         return content
+
+    def delete(self, key: str) -> None:
+        """Delete an object; nothing where there is none.
+
+        Raises:
+            ObjectUnavailable: it cannot be deleted.
+        """
+        try:
+            self._client.delete_object(Bucket=self.bucket, Key=key)
+        except (ClientError, BotoCoreError) as failure:
+            raise ObjectUnavailable(f"{self.uri(key)} must be deletable, however: {failure}") from failure
 
     def write(self, key: str, content: bytes, *, content_type: str = "application/json", **options: Any) -> None:
         """Write an object; what was there is replaced.

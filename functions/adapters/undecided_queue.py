@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions.adapters.attempts import Attempts
-from slidr.errors import PublishFailed
+from slidr.errors import DependencyUnavailable, PublishFailed
 from slidr.verdict import Reason
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 BATCH: Final = 10
 """The service's limit of one SendMessageBatch call."""
 _THREADS: Final = 8
+
+
+class QueueUnavailable(DependencyUnavailable):
+    """The queue of undecided clicks does not answer."""
 
 
 class UndecidedClick(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +39,76 @@ class UndecidedClick(msgspec.Struct, frozen=True, kw_only=True):
     shard: str
     sequence: str
     reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages that were received together."""
+
+    clicks: list[UndecidedClick]
+    receipts: list[str]
+
+
+class UndecidedReader:
+    """Takes undecided clicks off the queue. What is not deleted comes back after the queue's visibility timeout."""
+
+    def __init__(self, client: SQSClient, queue_url: str, *, batch: int = 1_000, most: int = 100_000) -> None:
+        """A reader.
+
+        Args:
+            client: of SQS.
+            queue_url: of the queue.
+            batch: how many messages are handed out together.
+            most: how many are received in all; the others wait for the next reader.
+        """
+        self._client = client
+        self._queue_url = queue_url
+        self._batch = batch
+        self._most = most
+
+    def batches(self) -> Iterator[Batch]:
+        """What the queue holds now, to be deleted batch by batch.
+
+        Raises:
+            QueueUnavailable: the queue cannot be read.
+        """
+        taken, batch = 0, Batch([], [])
+        while taken < self._most:
+            messages = self._receive()
+            for message in messages:
+                batch.clicks.append(msgspec.json.decode(message["Body"], type=UndecidedClick))
+                batch.receipts.append(message["ReceiptHandle"])
+            taken += len(messages)
+            if batch.clicks and (not messages or len(batch.clicks) >= self._batch):
+                yield batch
+                batch = Batch([], [])
+            if not messages:
+                return
+        if batch.clicks:
+            yield batch
+
+    def delete(self, batch: Batch) -> None:
+        """Delete the messages of a batch; one that stays is only received again.
+
+        Raises:
+            QueueUnavailable: the queue does not answer.
+        """
+        for start in range(0, len(batch.receipts), BATCH):
+            entries: Any = [
+                {"Id": str(number), "ReceiptHandle": receipt}
+                for number, receipt in enumerate(batch.receipts[start : start + BATCH])
+            ]
+            try:
+                self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            except (ClientError, BotoCoreError) as failure:
+                raise QueueUnavailable(f"the undecided queue must be readable, however: {failure}") from failure
+
+    def _receive(self) -> list[Any]:
+        try:
+            answer = self._client.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=BATCH)
+        except (ClientError, BotoCoreError) as failure:
+            raise QueueUnavailable(f"the undecided queue must be readable, however: {failure}") from failure
+        return list(answer.get("Messages", []))
 
 
 class UndecidedQueue:

@@ -69,6 +69,10 @@ class PrivateBucket(s3.Bucket):
         self._allow_objects(role, ["s3:PutObject"], prefix=prefix)
         self._key.grant(role, "kms:GenerateDataKey")
 
+    def grant_delete(self, role: iam.Role, *, prefix: str) -> None:
+        """Let `role` delete objects under `prefix`; a bucket with versions keeps them as its lifecycle says."""
+        self._allow_objects(role, ["s3:DeleteObject"], prefix=prefix)
+
     def grant_deliver(self, role: iam.Role, *, prefixes: Sequence[str]) -> None:
         """Let Firehose write large objects in parts.
 

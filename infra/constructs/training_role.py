@@ -12,6 +12,8 @@ from infra.constructs.sagemaker_role import SageMakerRole
 
 TRAINING: Final = "training/"
 """Prefix of the lake with the datasets that jobs read and the models that they write."""
+REPLAYS: Final = "replays/"
+"""Prefix of the lake where replays keep what they find."""
 RECORDS: Final = ("clicks/", "purchases/", "verdicts/")
 """Prefixes of the lake that datasets are built from, pseudonymised; verdicts hold the features that serving saw."""
 
@@ -25,7 +27,8 @@ class TrainingRole(SageMakerRole):
     def __init__(self, scope: Construct, construct_id: str, *, lake: PrivateBucket, lake_key: kms.IKey) -> None:
         super().__init__(scope, construct_id, log_group="/aws/sagemaker/TrainingJobs")
         self.write_logs("/aws/sagemaker/ProcessingJobs")
-        for prefix in (TRAINING, *RECORDS):
+        for prefix in (TRAINING, REPLAYS, *RECORDS):
             lake.grant_get(self, prefix=prefix)
-        lake.grant_add(self, prefix=TRAINING)
+        for prefix in (TRAINING, REPLAYS):
+            lake.grant_add(self, prefix=prefix)
         lake_key.grant(self, "kms:Encrypt")  # asked for where the job's output names a key

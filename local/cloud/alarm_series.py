@@ -76,4 +76,4 @@ class AlarmSeries:
 
 
 def _key(metric: Mapping[str, Any]) -> MetricKey:
-    return metric_key(metric["MetricName"], {one["Name"]: one["Value"] for one in metric.get("Dimensions", [])})
+    return metric_key(metric["MetricName"], {one["Name"]: str(one["Value"]) for one in metric.get("Dimensions", [])})

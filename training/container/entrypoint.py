@@ -1,6 +1,7 @@
 """What SageMaker starts: `train`, `serve`, or `process NAME`, in the layout of /opt/ml.
 
-    python -m training.container.entrypoint serve | train | process day | process evaluate
+    python -m training.container.entrypoint serve | train | process day | process evaluate |
+                                             process replay
     python -m training.container.entrypoint process dataset [--features auto|logged|recomputed]
 
 Environment: SLIDR_OPT_ML (default /opt/ml), and for `serve` the variables of `training.serve.ENVIRONMENT`.
@@ -130,6 +131,13 @@ def _process_evaluate(paths: MlPaths, options: Sequence[str]) -> None:
     process_evaluate(paths.root / "processing")
 
 
+def _process_replay(paths: MlPaths, options: Sequence[str]) -> None:
+    from training.replay_step import process_replay  # noqa: PLC0415
+
+    _refuse(options, step="replay")
+    process_replay(paths.root / "processing")
+
+
 def _refuse(options: Sequence[str], *, step: str) -> None:
     if options:
         raise CommandInvalid(f"process {step} takes no options, came {list(options)}.")
@@ -139,6 +147,7 @@ PROCESSING_STEPS: Final[Mapping[str, Callable[[MlPaths, Sequence[str]], None]]] 
     "dataset": _process_dataset,
     "day": _process_day,
     "evaluate": _process_evaluate,
+    "replay": _process_replay,
 }
 """What `process NAME` runs, by name."""
 

@@ -16,7 +16,7 @@ import datetime as dt
 import gzip
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
@@ -77,7 +77,7 @@ class HourOutcome:
     """Whether it had been found before."""
 
 
-def replay(ask: Ask, lake: LakeFiles, *, now: dt.datetime) -> Iterator[HourOutcome]:
+def replay(ask: Ask, lake: LakeFiles, *, now: dt.datetime) -> Generator[HourOutcome]:
     """Replay hour after hour; each is kept in the lake before it is handed out. Nothing is published.
 
     Args:
