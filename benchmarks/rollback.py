@@ -408,9 +408,9 @@ def _messages(of: Scene) -> int:
 
 
 def _run(*words: str) -> str:
-    result = CliRunner().invoke(app, list(words))
+    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
     if result.exit_code:
-        raise BadDayNotRun(f"slidr {' '.join(words)} must do well: {result.output[-800:]} {result.exception!r}")
+        raise BadDayNotRun(f"slidr {' '.join(words)} must do well: {result.output[-800:]}")
     return result.output
 
 

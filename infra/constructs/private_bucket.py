@@ -69,7 +69,7 @@ class PrivateBucket(s3.Bucket):
         self._allow_objects(role, ["s3:PutObject"], prefix=prefix)
         self._key.grant(role, "kms:GenerateDataKey")
 
-    def grant_delete(self, role: iam.Role, *, prefix: str) -> None:
+    def grant_erase(self, role: iam.Role, *, prefix: str) -> None:
         """Let `role` delete objects under `prefix`; a bucket with versions keeps them as its lifecycle says."""
         self._allow_objects(role, ["s3:DeleteObject"], prefix=prefix)
 

@@ -106,7 +106,7 @@ class ReplayRunner(Construct):
             data.lake.grant_get(role[name], prefix=REPLAYS)
         for name in ("plan", "summarise", "publish"):
             data.lake.grant_add(role[name], prefix=REPLAYS)
-        data.lake.grant_delete(role["finish"], prefix=f"{REPLAYS}undecided/")
+        data.lake.grant_erase(role["finish"], prefix=f"{REPLAYS}undecided/")
         data.releases.grant_get(role["plan"], prefix="releases/")
         data.control.grant_read_data(role["plan"])
         data.verdicts.grant_put(role["publish"])
@@ -195,7 +195,7 @@ class ReplayRunner(Construct):
             nag.acknowledge(
                 self.role,
                 nag.wildcard_resource(stack, arn),
-                reason="Jobs and executions are named after their run.",
+                reason="Jobs and executions are named after the run and the day that they replay.",
             )
         nag.acknowledge(
             self.role,

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow.parquet import read_table
@@ -40,7 +41,7 @@ from slidr.verdict import Decision, Reason, Verdict
 from .conftest import belonging_to, eventually
 from .journey import Journey, addresses_of, begin, malformed, named_in, readable, simulated, slidr, spread
 
-LIVE_DAY, UNDECIDED_DAY, FAILED_DAY, PAST_DAY = 5, 7, 9, 40
+LIVE_DAY, UNDECIDED_DAY, FAILED_DAY, REPLAYED_DAY, PAST_DAY = 5, 7, 9, 13, 40
 PAST_CLICKS = 300
 REDELIVERED = 100
 REAL_LOG = REPOSITORY.parent / "shared" / "data" / "talkingdata_dev_7-8nov_cst.csv.gz"
@@ -210,6 +211,42 @@ def test_clicks_are_undecided_billed_and_queued_until_the_endpoint_is_back_by_it
     eventually(lambda: slidr("status")[0] == 0, within_s=60)
     # The circuit may still be open for some seconds: each click is decided or not, and soon they are.
     eventually(lambda: scored(journey, next(later)), within_s=30)
+
+
+def test_undecided_clicks_are_decided_by_the_replay_machine_once(journey: Journey) -> None:
+    clicks = simulated(REPLAYED_DAY, clicks=60)
+    journey.undecided_clicks()  # of other tests
+    for server in belonging_to(journey.state, running="entrypoint serve"):
+        server.kill()
+    assert journey.decide(clicks).holds
+    waiting = {verdict.click_id for verdict in journey.verdicts(clicks) if verdict.decision is Decision.UNDECIDED}
+    assert waiting
+    eventually(lambda: slidr("status")[0] == 0, within_s=60)
+    journey.session.flush_deliveries()
+
+    first, again = replayed(journey), replayed(journey)
+
+    assert (first["found"]["changed"], first["finished"]["corrections"]) == (len(waiting), len(waiting))
+    assert again["plan"]["days"] == 0  # the notes are answered, the queue is empty
+    net = Ledger[Verdict](journey.verdicts(clicks))
+    assert {verdict.decision for verdict in net} <= {Decision.VALID, Decision.INVALID}
+    corrections = [verdict for verdict in journey.verdicts(clicks) if verdict.kind == "correction"]
+    assert {verdict.click_id for verdict in corrections} == waiting
+    assert {verdict.release_id for verdict in corrections} == {journey.release_id}
+
+
+def replayed(journey: Journey) -> dict[str, Any]:
+    """Run the replay machine over what is undecided; its output."""
+    machine = journey.session.client("stepfunctions")
+    execution = machine.start_execution(
+        stateMachineArn=journey.session.outputs.replay_machine_arn,
+        input=json.dumps({"undecided": True, "apply": True}),
+    )["executionArn"]
+    eventually(lambda: machine.describe_execution(executionArn=execution)["status"] != "RUNNING", within_s=120)
+    described = machine.describe_execution(executionArn=execution)
+    assert described["status"] == "SUCCEEDED", (described, machine.get_execution_history(executionArn=execution))
+    found: dict[str, Any] = json.loads(described["output"])
+    return found
 
 
 def scored(journey: Journey, click: Event) -> bool:

@@ -23,6 +23,7 @@ from infra.bundle import (
     platform_of,
     size_mb,
 )
+from infra.constructs.replay_runner import FUNCTIONS as REPLAY_FUNCTIONS
 from infra.elf import MACHINES, elf_machine, foreign_objects
 from infra.settings import load_stage
 from infra.training_stack import FUNCTIONS as LOOP_FUNCTIONS
@@ -205,7 +206,8 @@ def test_a_handler_imports_from_its_bundle_and_the_runtime_alone(function: str) 
     if not packages_directory(function, platform).is_dir():
         pytest.skip("no packages are installed for this machine: python -m infra.bundle --platform local")
     directory = bundle(function, platform)
-    handlers = " ".join(LOOP_FUNCTIONS) if function == "daily_loop" else "handler"
+    several = {"daily_loop": LOOP_FUNCTIONS, "replay": REPLAY_FUNCTIONS}
+    handlers = " ".join(several.get(function, ["handler"]))
     arguments = [str(directory), sysconfig.get_paths()["purelib"], function, handlers]
     result = subprocess.run(
         [sys.executable, "-I", "-S", "-B", "-c", IMPORT_ALONE, *arguments],
