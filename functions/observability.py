@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache, wraps
 from typing import TYPE_CHECKING, Any, Final
 
+from slidr import telemetry as telemetry_names
+
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics, Tracer
 
@@ -60,7 +62,7 @@ class Telemetry:
 
 def namespace() -> str:
     """Of the stage's metrics; their dimension is `service`, the function's name in the code."""
-    return "/".join(["SLIDR", *filter(None, [os.environ.get(STAGE)])])
+    return telemetry_names.namespace(os.environ.get(STAGE, ""))
 
 
 @cache

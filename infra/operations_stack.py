@@ -19,11 +19,12 @@ from infra import nag
 from infra.constructs.bundled_function import BundledFunction, bundle_code
 from infra.constructs.operations_dashboard import OperationsDashboard
 from infra.constructs.replay_runner import ReplayRunner
-from infra.constructs.verdict_alarms import NO_ACTION, ROLES, VerdictAlarms, VerdictMetrics
+from infra.constructs.verdict_alarms import NO_ACTION, VerdictAlarms, VerdictMetrics
 from infra.data_stack import DataStack
 from infra.online_stack import OnlineStack
 from infra.settings import Stage
 from infra.training_stack import TrainingStack
+from slidr.telemetry import DECIDING, HOURLY, Role
 
 _LOOK_EVERY: Final = Duration.minutes(1)
 _FUNCTION_S: Final = 30
@@ -52,7 +53,7 @@ class OperationsStack(Stack):
             role: VerdictAlarms(
                 self, role.capitalize(), metrics=self.metrics, settings=self.settings, role=role, prefix=self.prefix
             ).alarms
-            for role in ROLES
+            for role in DECIDING
         }
         self._inner = self._infrastructure_alarms()
         infrastructure = [*training.rollback_alarms, *self._inner]
@@ -62,12 +63,12 @@ class OperationsStack(Stack):
         well = cloudwatch.AlarmRule.not_(_is_on(self.infrastructure))
         self.model = self._composite(
             "Rollback",
-            cloudwatch.AlarmRule.all_of(_any(by_role["champion"]), well),
+            cloudwatch.AlarmRule.all_of(_any(by_role[Role.CHAMPION]), well),
             "What the champion decides is off what it expects, and the infrastructure is well: roll back",
         )
         self.stable = self._composite(
             "InputFault",
-            cloudwatch.AlarmRule.all_of(_any(by_role["stable"]), well),
+            cloudwatch.AlarmRule.all_of(_any(by_role[Role.STABLE]), well),
             "What the stable release decides is off what it expects: the input is at fault",
         )
         self.fpr = self._fpr_alarm()
@@ -99,11 +100,11 @@ class OperationsStack(Stack):
         metrics, settings = self.metrics, self.settings
         named = {
             f"{name}_{role[0]}": metrics.of(metric, role=role)
-            for role in ROLES
+            for role in DECIDING
             for name, metric in (("clicks", "Clicks"), ("undecided", "Undecided"), ("unusable", "Unusable"))
         }
-        waiting = " + ".join(f"FILL(undecided_{role[0]}, 0) - FILL(unusable_{role[0]}, 0)" for role in ROLES)
-        whole = " + ".join(f"FILL(clicks_{role[0]}, 0) + FILL(undecided_{role[0]}, 0)" for role in ROLES)
+        waiting = " + ".join(f"FILL(undecided_{role[0]}, 0) - FILL(unusable_{role[0]}, 0)" for role in DECIDING)
+        whole = " + ".join(f"FILL(clicks_{role[0]}, 0) + FILL(undecided_{role[0]}, 0)" for role in DECIDING)
         undecided = metrics.math(
             f"IF(({whole}) >= {settings.least_clicks}, ({waiting}) / ({whole}), 0)", named, "UNDECIDED share"
         )
@@ -148,8 +149,8 @@ class OperationsStack(Stack):
         fpr = hourly.math(
             f"IF(purchasing >= {settings.least_purchasing}, invalidated / purchasing, 0)",
             {
-                "purchasing": hourly.of("MaturedPurchasing", service="hourly"),
-                "invalidated": hourly.of("MaturedPurchasingInvalid", service="hourly"),
+                "purchasing": hourly.of("MaturedPurchasing", service=HOURLY),
+                "invalidated": hourly.of("MaturedPurchasingInvalid", service=HOURLY),
             },
             "false positives of matured clicks",
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from functions.adapters.endpoint import Scores
 from functions.adapters.serving_state import ServingState
 from functions.score_clicks.enrichment import Enriched
-from functions.score_clicks.roles import Role, RoleTally, decided_tallies, role_of, shadow_role_tallies
+from functions.score_clicks.roles import RoleTally, decided_tallies, role_of, shadow_role_tallies
 from functions.score_clicks.services import Services
 from functions.score_clicks.sides import (
     Side,
@@ -31,6 +31,7 @@ from slidr.pointer import Pointer
 from slidr.policy import Policy
 from slidr.release import Release
 from slidr.shadow import ShadowTally
+from slidr.telemetry import Role
 from slidr.verdict import Mode, Reason, Verdict, is_billable
 
 

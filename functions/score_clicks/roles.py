@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
@@ -19,18 +18,11 @@ from functions.score_clicks.sides import Side
 from slidr.features import FEATURE_INDEX
 from slidr.metrics import ROBOTIC_SESSION_CLICKS
 from slidr.pointer import Pointer
+from slidr.telemetry import Role
 from slidr.verdict import Decision
 
 Flags = NDArray[np.bool_]
 _SESSION_CLICKS: Final = FEATURE_INDEX["session.n_1h"]
-
-
-class Role(StrEnum):
-    """Why a release decides, or would."""
-
-    CHAMPION = "champion"
-    STABLE = "stable"
-    CHALLENGER = "challenger"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,11 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.constructs.scoring_endpoint import VARIANT
-from infra.constructs.verdict_alarms import ROLES, VerdictMetrics
+from infra.constructs.verdict_alarms import VerdictMetrics
 from infra.settings import Stage
+from slidr.telemetry import DECIDING, HOURLY, Role
 
 _WIDTH: Final = 24
-_ROLES: Final = (*ROLES, "challenger")
 _LATENCIES: Final = ("p50", "p99", "p99.9")
 
 
@@ -55,13 +55,13 @@ class OperationsDashboard(Construct):
     def _invalid(self) -> cloudwatch.GraphWidget:
         """The rate of INVALID clicks by role, and what the release expects."""
         lines: list[cloudwatch.IMetric] = []
-        for role in _ROLES:
+        for role in Role:
             used = {
                 name: self._metrics.of(metric, role=role)
                 for name, metric in ((f"clicks_{role}", "Clicks"), (f"invalid_{role}", "Invalid"))
             }
             lines.append(self._metrics.math(f"invalid_{role} / clicks_{role}", used, f"IVR {role}"))
-        for role in ROLES:
+        for role in DECIDING:
             used = {
                 name: self._metrics.of(metric, role=role)
                 for name, metric in ((f"clicks_x_{role}", "Clicks"), (f"expected_{role}", "ExpectedInvalid"))
@@ -71,7 +71,7 @@ class OperationsDashboard(Construct):
 
     def _deviation(self) -> cloudwatch.GraphWidget:
         settings = self._stage.operations
-        lines = [self._metrics.deviation(settings, role=role) for role in ROLES]
+        lines = [self._metrics.deviation(settings, role=role) for role in DECIDING]
         bounds = [
             cloudwatch.HorizontalAnnotation(value=sign * settings.deviation, label="bound", color="#d62728")
             for sign in (1, -1)
@@ -79,7 +79,7 @@ class OperationsDashboard(Construct):
         return _graph("Deviation from it, in standard errors", lines, annotations=bounds)
 
     def _decided(self) -> cloudwatch.GraphWidget:
-        lines = [self._metrics.of("Clicks", role=role, label=f"decided, {role}") for role in _ROLES]
+        lines = [self._metrics.of("Clicks", role=role, label=f"decided, {role}") for role in Role]
         return _graph("Clicks", [*lines, self._metrics.of("Rejects"), self._metrics.of("Unbilled")], least=0)
 
     def _undecided(self, queue: sqs.IQueue) -> cloudwatch.GraphWidget:
@@ -118,8 +118,8 @@ class OperationsDashboard(Construct):
         fpr = matured.math(
             "100 * matured_invalid / matured",
             {
-                "matured": matured.of("MaturedPurchasing", service="hourly"),
-                "matured_invalid": matured.of("MaturedPurchasingInvalid", service="hourly"),
+                "matured": matured.of("MaturedPurchasing", service=HOURLY),
+                "matured_invalid": matured.of("MaturedPurchasingInvalid", service=HOURLY),
             },
             "FPR of matured clicks, %",
         )

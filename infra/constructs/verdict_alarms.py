@@ -16,25 +16,15 @@ from constructs import Construct
 
 from infra import nag
 from infra.settings import OperationsSettings
+from slidr.telemetry import SCORING, namespace
 
-SERVICE: Final = "score_clicks"
 NO_ACTION: Final = nag.nist("CloudWatchAlarmAction")
-ROLES: Final = ("champion", "stable")
 _DEVIATION: Final = {
     "clicks": "Clicks",
     "invalid": "Invalid",
     "expected": "ExpectedInvalid",
     "variance": "ExpectedVariance",
 }
-
-
-def namespace(stage: str) -> str:
-    """Of a stage's metrics; functions/observability.py has the same.
-
-    >>> namespace("dev")
-    'SLIDR/dev'
-    """
-    return f"SLIDR/{stage}"
 
 
 class VerdictMetrics:
@@ -50,7 +40,7 @@ class VerdictMetrics:
         return VerdictMetrics(self._stage, period_s=period_s)
 
     def of(
-        self, name: str, *, role: str = "", of_slice: str = "", statistic: str = "Sum", service: str = SERVICE,
+        self, name: str, *, role: str = "", of_slice: str = "", statistic: str = "Sum", service: str = SCORING,
         label: str | None = None,
     ) -> cloudwatch.Metric:  # fmt: skip
         """A metric of all clicks, of a role, or of a role and slice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections import deque
 from pathlib import Path
@@ -80,7 +81,9 @@ def down(stage: Stage = LOCAL_STAGE, profile: Profile = None, region: Region = N
 
 
 def status(stage: Stage = LOCAL_STAGE, profile: Profile = None, region: Region = None) -> None:
-    """What runs, and whether it is well. Exit code 1 if not.
+    """Health in one screen: what runs, who decides, what the last minutes were like, which alarms are on, what waits.
+
+    Exit code 1 if a part is not well. Alarms are shown and do not change it: they look back some minutes.
 
     [bold]Examples[/]
 
@@ -97,8 +100,22 @@ def status(stage: Stage = LOCAL_STAGE, profile: Profile = None, region: Region =
     for part, well, detail in rows:
         table.add_row(part, "[green]well[/]" if well else "[red]not well[/]", detail)
     console.print(table)
+    _show_health(Session(stage=stage, profile=profile, region=region))
     if not all(well for _, well, _ in rows):
         raise typer.Exit(1)
+
+
+def _show_health(session: Session) -> None:
+    """What the stage's own stores say; nothing where its stacks are not deployed or do not answer."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    from local.commands.health_view import shown  # noqa: PLC0415
+    from local.health import health  # noqa: PLC0415
+
+    try:
+        console.print(shown(health(session, now=dt.datetime.now(dt.UTC)), stage=session.stage))
+    except (SlidrError, BotoCoreError, ClientError) as failure:
+        console.print(f"[red]What decides clicks cannot be told[/]: {failure}", soft_wrap=True)
 
 
 def _local_status() -> list[tuple[str, bool, str]]:
@@ -109,7 +126,7 @@ def _local_status() -> list[tuple[str, bool, str]]:
 
 def _aws_status(session: Session) -> list[tuple[str, bool, str]]:
     rows = []
-    for part in ("data", "online"):
+    for part in ("data", "online", "training", "operations"):
         name = f"slidr-{session.stage}-{part}"
         stack = session.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         rows.append((f"stack {name}", stack["StackStatus"].endswith("E_COMPLETE"), stack["StackStatus"]))

@@ -367,12 +367,14 @@ def test_says_of_a_deployed_stage_whether_it_is_well(stage: Session) -> None:
     template = json.dumps({"Resources": {"Any": {"Type": "AWS::SQS::Queue"}}})
     code, text = run("status")
     assert (code, "slidr-dev-data does not exist" in text) == (1, True)
-    for part in ("data", "online"):
+    for part in ("data", "online", "training", "operations"):
         stage.client("cloudformation").create_stack(StackName=f"slidr-dev-{part}", TemplateBody=template)
     code, text = run("status")
     assert code == 0, text
     assert [line.split() for line in text.splitlines() if "well" in line] == [
         ["stack", "slidr-dev-data", "well", "CREATE_COMPLETE"],
         ["stack", "slidr-dev-online", "well", "CREATE_COMPLETE"],
+        ["stack", "slidr-dev-training", "well", "CREATE_COMPLETE"],
+        ["stack", "slidr-dev-operations", "well", "CREATE_COMPLETE"],
         ["endpoint", "slidr-dev", "well", "InService"],
     ]

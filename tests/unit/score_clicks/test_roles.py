@@ -12,10 +12,11 @@ import pytest
 
 from functions.observability import Telemetry
 from functions.score_clicks.outcome import Outcome, report
-from functions.score_clicks.roles import Role, RoleTally
+from functions.score_clicks.roles import RoleTally
 from local.cloud.embedded_metrics import metrics_in
 from slidr.errors import CountersUnavailable, ScoringUnavailable
 from slidr.slices import Thresholds
+from slidr.telemetry import Role
 from tests.scoring_world import World, any_click, any_release, any_robot
 
 IN, OUT = "device=desktop|logged_in=true", "device=desktop|logged_in=false"
