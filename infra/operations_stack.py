@@ -74,7 +74,7 @@ class OperationsStack(Stack):
         self.fpr = self._fpr_alarm()
         for watched in (*self._inner, self.fpr):
             nag.acknowledge(watched, NO_ACTION, reason="A composite alarm looks at it, or a rule of EventBridge does.")
-        self.replay = ReplayRunner(self, "Replays", stage=stage, data=data, online=online, bundle=bundles["replay"])
+        self.replays = ReplayRunner(self, "Replays", stage=stage, data=data, online=online, bundle=bundles["replay"])
         told = [self.infrastructure, *self._alarms_to_look_at()]
         for alarm in told:
             alarm.add_alarm_action(actions.SnsAction(data.topic))
@@ -139,7 +139,8 @@ class OperationsStack(Stack):
             self._alarm("Latency", metrics.of("ArrivalToVerdict", statistic="p99"), settings.latency_ms,
                         "Verdicts are late: p99 from arrival to verdict, milliseconds"),
             self._alarm("Rejects", rejects, settings.reject_share, "Records break their contract"),
-            self._alarm("ReplayFailed", self.replay.failed(), 1, "A replay was stopped or failed", of=(1, 1)),
+            self._alarm("ReplayFailed", self.replays.failed(), 1, "A replay or an hourly run was stopped or failed",
+                        of=(1, 1)),
             self._alarm("UndecidedGivenUp", dead, 1, "UNDECIDED clicks that replay could not take in", of=(1, 1)),
         ]  # fmt: skip
 
@@ -264,7 +265,8 @@ class OperationsStack(Stack):
             "RollBackFunction": self.roll_back.function.function_name,
             "AlarmPrefix": self.prefix,
             "DashboardName": self.dashboard.name,
-            "ReplayMachineArn": self.replay.machine.state_machine_arn,
+            "ReplayMachineArn": self.replays.replay.state_machine_arn,
+            "HoursMachineArn": self.replays.hours.state_machine_arn,
         }.items():
             CfnOutput(self, key, value=value)
 

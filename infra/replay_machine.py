@@ -91,6 +91,35 @@ def replay_definition(settings: ReplayMachineSettings) -> State:
     }
 
 
+def hours_definition(settings: ReplayMachineSettings) -> State:
+    """The hourly machine: what has matured is counted, what is old enough becomes final."""
+    job = _processing(
+        settings, "hours", name="States.Format('{}-{}', $.plan.job, $$.State.RetryCount)",
+        inputs=[_input("ask", "$.plan.ask", kind="S3Prefix"), _input("lake", "$.plan.manifest", kind="ManifestFile")],
+        output=("billing", "$.plan.output"),
+    )  # fmt: skip
+    del job["End"]
+    states: dict[str, State] = {
+        "PlanHours": _function(settings, "plan_hours", {"execution.$": "$$.Execution.Name"}, to="$.plan", then="Any"),
+        "Any": {
+            "Type": "Choice",
+            "Choices": [{"Variable": "$.plan.objects", "NumericEquals": 0, "Next": "NothingToDo"}],
+            "Default": "Hours",
+        },
+        "NothingToDo": {"Type": "Succeed"},
+        "Hours": job | {"ResultPath": "$.job", "Catch": caught_by("Stopped"), "Next": "TellHours"},
+        "TellHours": _function(settings, "tell_hours", {"plan.$": "$.plan"}, to="$.told", then="Done"),
+        "Done": {"Type": "Succeed"},
+        "Stopped": {"Type": "Fail", "ErrorPath": "$.stopped.Error", "CausePath": "$.stopped.Cause"},
+    }
+    return {
+        "Comment": "False positives of matured clicks; hours that become final",
+        "StartAt": "PlanHours",
+        "States": states,
+        "TimeoutSeconds": settings.timeout_s,
+    }
+
+
 def _function(
     settings: ReplayMachineSettings, name: str, given: State, *, to: str, then: str, caught: str = "Stopped"
 ) -> State:
@@ -131,27 +160,37 @@ def _map(settings: ReplayMachineSettings, *, listed: str, state: str, does: Stat
 
 
 def _job(settings: ReplayMachineSettings) -> State:
+    return _processing(
+        settings, "replay", name="States.Format('{}-{}', $.job, $$.State.RetryCount)",
+        inputs=[
+            _input("ask", "$.ask", kind="S3Prefix"),
+            _input("release", "$.release", kind="S3Prefix"),
+            _input("lake", "$.manifest", kind="ManifestFile"),
+        ],
+        output=("replays", "$.output"),
+    )  # fmt: skip
+
+
+def _processing(
+    settings: ReplayMachineSettings, step: str, *, name: str, inputs: list[State], output: tuple[str, str]
+) -> State:
     return {
         "Type": "Task",
         "Resource": "arn:aws:states:::sagemaker:createProcessingJob.sync",
         "Parameters": {
-            "ProcessingJobName.$": "States.Format('{}-{}', $.job, $$.State.RetryCount)",
+            "ProcessingJobName.$": name,
             "RoleArn": settings.role,
-            "AppSpecification": {"ImageUri": settings.image, "ContainerArguments": ["process", "replay"]},
-            "ProcessingInputs": [
-                _input("ask", "$.ask", kind="S3Prefix"),
-                _input("release", "$.release", kind="S3Prefix"),
-                _input("lake", "$.manifest", kind="ManifestFile"),
-            ],
+            "AppSpecification": {"ImageUri": settings.image, "ContainerArguments": ["process", step]},
+            "ProcessingInputs": inputs,
             "ProcessingOutputConfig": {
                 "KmsKeyId": settings.lake_key,
                 "Outputs": [
                     {
-                        "OutputName": "replays",
+                        "OutputName": output[0],
                         "S3Output": {
-                            "LocalPath": f"{_PROCESSING}/output/replays",
+                            "LocalPath": f"{_PROCESSING}/output/{output[0]}",
                             "S3UploadMode": "EndOfJob",
-                            "S3Uri.$": "$.output",
+                            "S3Uri.$": output[1],
                         },
                     }
                 ],

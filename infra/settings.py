@@ -283,7 +283,9 @@ class OperationsSettings:
     """Purchasing clicks of an hour that the bound needs."""
     undecided_schedule: str = "rate(1 hour)"
     """How often UNDECIDED clicks are replayed, an expression of EventBridge Scheduler."""
-    undecided_enabled: bool = True
+    hours_schedule: str = "cron(15 * * * ? *)"
+    """When hours that have matured, or become final, are looked at."""
+    schedules_enabled: bool = True
     settled_after_s: int = 1_800
     """How long after its end an hour's deliveries are in the lake; longer than lake.buffer_s."""
     final_after_h: int = 48
@@ -300,10 +302,9 @@ class OperationsSettings:
         _within("operations.iterator_age_ms", self.iterator_age_ms, 1_000, 86_400_000)
         _within("operations.latency_ms", self.latency_ms, 1, 86_400_000)
         _within("operations.least_purchasing", self.least_purchasing, 1, 1_000_000)
-        if re.fullmatch(r"(cron|rate)\(.+\)", self.undecided_schedule) is None:
-            raise ValueError(
-                f"operations.undecided_schedule must read cron(...) or rate(...), came {self.undecided_schedule!r}"
-            )
+        for name in ("undecided_schedule", "hours_schedule"):
+            if re.fullmatch(r"(cron|rate)\(.+\)", getattr(self, name)) is None:
+                raise ValueError(f"operations.{name} must read cron(...) or rate(...), came {getattr(self, name)!r}")
         _within("operations.settled_after_s", self.settled_after_s, 0, 86_400)
         _within("operations.final_after_h", self.final_after_h, 1, 720)
         _within("operations.slices", len(self.slices), 0, 40)

@@ -51,6 +51,7 @@ class Outputs:
     alarm_prefix: str
     dashboard_name: str
     replay_machine_arn: str
+    hours_machine_arn: str
 
     @classmethod
     def of(cls, values: Mapping[str, str], *, stage: str) -> Outputs:

@@ -42,6 +42,34 @@ class FinalHour(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[NetRow, ...]
 
 
+class MaturedCell(msgspec.Struct, frozen=True, kw_only=True):
+    """Matured clicks of one hour, slice and release that led to a purchase."""
+
+    slice: str
+    release_id: str
+    """Empty where none decided."""
+    purchasing: int
+    invalid: int
+    """INVALID ones of them: false positives, by the verdicts in force."""
+
+
+class MaturedHour(msgspec.Struct, frozen=True, kw_only=True):
+    """An hour whose attribution window is over."""
+
+    hour: dt.datetime
+    cells: tuple[MaturedCell, ...]
+
+
+class HoursAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the hourly job is asked for."""
+
+    matured: tuple[dt.datetime, ...]
+    """Hours that have matured and are not counted yet."""
+    final: tuple[dt.datetime, ...]
+    """Hours that become final."""
+    now: dt.datetime
+
+
 class Watermark(msgspec.Struct, frozen=True, kw_only=True):
     """Up to when hours are final."""
 
@@ -66,6 +94,15 @@ def final_key(hour: dt.datetime) -> str:
     'billing/final/date=2026-03-04/hour=05.json'
     """
     return f"{BILLING}final/date={hour:%Y-%m-%d}/hour={hour:%H}.json"
+
+
+def matured_key(hour: dt.datetime) -> str:
+    """Where it is kept what a matured hour shows.
+
+    >>> matured_key(dt.datetime(2026, 3, 4, 5, tzinfo=dt.UTC))
+    'billing/matured/date=2026-03-04/hour=05.json'
+    """
+    return f"{BILLING}matured/date={hour:%Y-%m-%d}/hour={hour:%H}.json"
 
 
 def adjustments(final: FinalHour, now: Iterable[NetRow]) -> list[Adjustment]:

@@ -27,10 +27,11 @@ log = logging.getLogger("slidr.replay")
 
 @dataclass(frozen=True, slots=True)
 class MountedLake:
-    """The lake as a job has it: objects to read in one folder, what is written below `replays/` in another."""
+    """The lake as a job has it: objects to read in one folder, what is written below one prefix in another."""
 
     objects: Path
-    replays: Path
+    output: Path
+    prefix: str = REPLAYS
 
     def keys(self, prefix: str) -> list[str]:
         """All keys under a prefix that ends a folder."""
@@ -48,8 +49,8 @@ class MountedLake:
         return path.read_bytes() if path.exists() else None
 
     def write(self, key: str, content: bytes, *, content_type: str = "") -> None:  # noqa: ARG002 - S3's
-        """Write an object below `replays/`."""
-        path = self.replays / key.removeprefix(REPLAYS)
+        """Write an object below the prefix."""
+        path = self.output / key.removeprefix(self.prefix)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 

@@ -17,11 +17,12 @@ from functions.adapters.lake import Lake
 from functions.adapters.serving_state import PointerStore
 from functions.adapters.undecided_queue import UndecidedReader
 from functions.adapters.verdict_stream import VerdictStream
-from functions.observability import observed
-from functions.replay import outcome_step
+from functions.observability import observed, telemetry
+from functions.replay import hour_step, outcome_step
 from functions.replay.apply_step import Publisher, apply_corrections
 from functions.replay.plan_step import PlanServices, plan_replay
 from functions.replay.settings import Settings
+from slidr.telemetry import HOURLY
 
 SERVICE: Final = "replay"
 Event = Mapping[str, Any]
@@ -61,6 +62,19 @@ def finish(event: Event, context: object) -> dict[str, Any]:  # noqa: ARG001
     settings = _settings()
     services = outcome_step.FinishServices(lake=_lake(), sns=_client("sns"), topic_arn=settings.topic_arn)
     return outcome_step.finish(event, services, stage=settings.stage)
+
+
+@observed(SERVICE)
+def plan_hours(event: Event, context: object) -> dict[str, Any]:  # noqa: ARG001
+    """Say which hours have matured or become final."""
+    return hour_step.plan_hours(event, _lake(), _settings(), now=_now())
+
+
+@observed(SERVICE)
+def tell_hours(event: Event, context: object) -> dict[str, Any]:  # noqa: ARG001
+    """Publish what they show, move the watermark."""
+    pointer = PointerStore(_client("dynamodb"), _settings().control_table).read()
+    return hour_step.tell_hours(event, _lake(), pointer, telemetry(HOURLY))
 
 
 @cache

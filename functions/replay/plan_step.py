@@ -151,7 +151,7 @@ def _between(start: dt.datetime, end: dt.datetime) -> Iterable[dt.datetime]:
 
 
 def _is_there(lake: Lake, hour: dt.datetime) -> bool:
-    return any(lake.keys(f"{table}{_partition(hour)}") for table in ("verdicts/", "clicks/"))
+    return any(lake.keys(f"{table}{partition(hour)}") for table in ("verdicts/", "clicks/"))
 
 
 def _noted(services: PlanServices, *, run: str, before: dt.datetime) -> tuple[list[str], list[dt.datetime]]:
@@ -179,12 +179,12 @@ def _keys(lake: Lake, ask: ReplayAsked) -> list[str]:
     """All objects that the job of a day reads."""
     hours = list(_between(ask.start, ask.end))
     keys = [key for hour in hours for table in ("verdicts/", APPLIED, CORRECTIONS, CHUNKS, "clicks/")
-            for key in lake.keys(f"{table}{_partition(hour)}")]  # fmt: skip
+            for key in lake.keys(f"{table}{partition(hour)}")]  # fmt: skip
     if ask.recompute:
         days = [ask.start.date() - number * DAY for number in range(1, ask.profile_days + 1)]
         warm = [ask.start - number * HOUR for number in range(1, _WARM_UP_HOURS + 1)]
         keys += [key for day in days for key in lake.keys(f"clicks/date={day}/")]
-        keys += [key for hour in warm for key in lake.keys(f"clicks/{_partition(hour)}")]
+        keys += [key for hour in warm for key in lake.keys(f"clicks/{partition(hour)}")]
         keys += lake.keys(f"clicks/date={ask.start.date()}/")
     return sorted(set(keys))
 
@@ -203,7 +203,8 @@ def _floor(at: dt.datetime) -> dt.datetime:
     return at.astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def _partition(hour: dt.datetime) -> str:
+def partition(hour: dt.datetime) -> str:
+    """The partition of an hour, as the lake's deliveries name it."""
     return f"date={hour:%Y-%m-%d}/hour={hour:%H}/"
 
 

@@ -24,6 +24,9 @@ class Settings:
     settled_after_s: int = 1_800
     """How long after its end an hour's deliveries are in the lake: then its UNDECIDED clicks are replayed."""
 
+    final_after_h: int = 48
+    """How long after its end an hour becomes final for billing."""
+
     def to_environment(self) -> dict[str, str]:
         """The function's environment variables."""
         return environment_of(self)

@@ -9,6 +9,7 @@ from constructs import Construct
 
 from infra.constructs.private_bucket import PrivateBucket
 from infra.constructs.sagemaker_role import SageMakerRole
+from slidr.billing import BILLING
 
 TRAINING: Final = "training/"
 """Prefix of the lake with the datasets that jobs read and the models that they write."""
@@ -27,8 +28,8 @@ class TrainingRole(SageMakerRole):
     def __init__(self, scope: Construct, construct_id: str, *, lake: PrivateBucket, lake_key: kms.IKey) -> None:
         super().__init__(scope, construct_id, log_group="/aws/sagemaker/TrainingJobs")
         self.write_logs("/aws/sagemaker/ProcessingJobs")
-        for prefix in (TRAINING, REPLAYS, *RECORDS):
+        for prefix in (TRAINING, REPLAYS, BILLING, *RECORDS):
             lake.grant_get(self, prefix=prefix)
-        for prefix in (TRAINING, REPLAYS):
+        for prefix in (TRAINING, REPLAYS, BILLING):
             lake.grant_add(self, prefix=prefix)
         lake_key.grant(self, "kms:Encrypt")  # asked for where the job's output names a key

@@ -28,7 +28,7 @@ OUTPUTS = Outputs(
     score_clicks_function="score-clicks", endpoint_name="slidr-dev", serving_role_arn="role", training_role_arn="role",
     container_image="image", release_machine_arn="machine", schedule_name="slidr-dev-daily",
     model_package_group="slidr-dev", roll_back_function="roll-back", alarm_prefix="slidr-dev-",
-    dashboard_name="slidr-dev", replay_machine_arn="replays",
+    dashboard_name="slidr-dev", replay_machine_arn="replays", hours_machine_arn="hours",
 )  # fmt: skip
 
 
@@ -57,9 +57,9 @@ def test_finds_a_stage_by_the_outputs_of_its_stacks(aws: Any, credentials: None)
     formation = aws.client("cloudformation")
     for part, keys in (
         ("data", list(named)[:11]),
-        ("online", list(named)[11:-7]),
-        ("training", list(named)[-7:-4]),
-        ("operations", list(named)[-4:]),
+        ("online", list(named)[11:-8]),
+        ("training", list(named)[-8:-5]),
+        ("operations", list(named)[-5:]),
     ):
         template = {
             "Resources": {"Any": {"Type": "AWS::SQS::Queue"}},

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -16,19 +17,26 @@ from functions.adapters.lake import Lake
 from functions.adapters.serving_state import Change, PointerStore
 from functions.adapters.undecided_queue import QueueUnavailable, UndecidedClick, UndecidedQueue, UndecidedReader
 from functions.replay.apply_step import Publisher, apply_corrections
+from functions.replay.hour_step import plan_hours, tell_hours
 from functions.replay.outcome_step import FinishServices, finish, summarise
 from functions.replay.plan_step import WAITING, PlanServices, plan_replay
 from functions.replay.settings import Settings
 from infra.constructs.replay_runner import FUNCTIONS
+from infra.glue_columns import glue_columns
 from infra.replay_machine import ReplayMachineSettings, replay_definition
-from slidr.pointer import promoted
+from local.cloud.parquet import Column, schema_of, to_parquet
+from slidr.archive import ArchivedPurchase
+from slidr.billing import WATERMARK_KEY, FinalHour, Watermark, final_key
+from slidr.pointer import Pointer, promoted
 from slidr.release import RELEASE_FILE, WEIGHTS_FILE
 from slidr.replay import ReplayRefused
 from slidr.verdict import Decision, Reason, Verdict
 from tests.aws.test_replay_commands import release, rows_of, wrong
-from tests.replay_world import NOON, FakeLake, FakeStream, archived, features, verdict
+from tests.replay_world import HOUR, NOON, FakeLake, FakeStream, archived, features, verdict
 from training.artifact import LoadedRelease, write_release
+from training.hour_step import process_hours
 from training.mlp_weights import save_weights
+from training.replay.lake import partition
 from training.replay_step import process_replay
 from training.scoring import open_scorer
 
@@ -86,17 +94,22 @@ class World:
 
     def job(self, day: dict[str, str], processing: Path) -> None:
         """Mount what the job reads, run it, upload what it wrote."""
+        self.mount(day, processing, ("ask", "release"))
+        process_replay(processing)
+        self.upload(day, processing / "output" / "replays")
+
+    def mount(self, day: dict[str, Any], processing: Path, folders: tuple[str, ...]) -> None:
         prefix, *keys = json.loads(self.lake.read(day["manifest"].removeprefix("s3://lake/")))
         assert prefix == {"prefix": "s3://lake/"}
         mounted = {f"lake/{key}": key for key in keys}
-        for name in ("ask", "release"):
+        for name in folders:
             folder = day[name].removeprefix("s3://lake/")
             mounted |= {f"{name}/{key.removeprefix(folder)}": key for key in self.lake.keys(folder)}
         for path, key in mounted.items():
             (processing / "input" / path).parent.mkdir(parents=True, exist_ok=True)
             (processing / "input" / path).write_bytes(self.lake.read(key))
-        process_replay(processing)
-        written = processing / "output" / "replays"
+
+    def upload(self, day: dict[str, Any], written: Path) -> None:
         for path in (path for path in written.rglob("*") if path.is_file()):
             self.lake.write(
                 day["output"].removeprefix("s3://lake/") + str(path.relative_to(written)), path.read_bytes()
@@ -257,6 +270,68 @@ def test_a_queue_that_does_not_answer_is_named(world: World) -> None:
     reader = UndecidedReader(world.plan_services.queue._client, "https://sqs.us-east-1.amazonaws.com/123456789012/none")
     with pytest.raises(QueueUnavailable):
         next(reader.batches())
+
+
+def hours_run(world: World, *, now: dt.datetime) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the hourly machine does: what it told, and the metrics."""
+    plan = plan_hours({"execution": "execution-1"}, world.lake, Settings(stage="test", settled_after_s=0), now=now)
+    processing = world.folder / "hours" / f"{now:%d%H}"
+    world.mount(plan, processing, ("ask",))
+    process_hours(processing)
+    world.upload(plan, processing / "output" / "billing")
+    metrics: list[dict[str, Any]] = []
+    telemetry = Mock()
+    telemetry.tell = lambda of, counts, *, within=None: metrics.append({**of, **(within or {}), **counts})
+    return tell_hours({"plan": plan}, world.lake, Pointer(champion="r-new", stable="r-old"), telemetry), metrics
+
+
+def test_false_positives_are_told_when_their_hour_has_matured(world: World) -> None:
+    deliver(world, *(archived(f"c-{n}", user=f"user-{n}") for n in range(4)))
+    wrong_one = {"decision": Decision.INVALID, "reasons": (Reason.ROBOTIC_BEHAVIOUR,)}
+    deliver(world, verdict("c-0"), verdict("c-1", **wrong_one), verdict("c-2"), verdict("c-3", **wrong_one), name="v")
+    bought(world, "user-0", "user-1", "user-2")
+    told, metrics = hours_run(world, now=NOON + 25 * HOUR)
+    assert told["matured"] == 1
+    assert metrics[0] == {"MaturedPurchasing": 3, "MaturedPurchasingInvalid": 1}
+    assert metrics[1] == {
+        "role": "stable", "slice": "device=mobile|logged_in=false", "MaturedPurchasing": 3,
+        "MaturedPurchasingInvalid": 1,
+    }  # fmt: skip
+    assert hours_run(world, now=NOON + 25 * HOUR)[0]["matured"] == 0  # each hour once
+
+
+def test_an_hour_that_has_not_matured_is_not_told(world: World) -> None:
+    deliver(world, archived("c-0"))
+    deliver(world, verdict("c-0"), name="v")
+    assert hours_run(world, now=NOON + 24 * HOUR)[0]["matured"] == 0
+
+
+def test_hours_become_final_in_order_and_the_watermark_follows(world: World) -> None:
+    deliver(world, verdict("c-0"))
+    hours_run(world, now=NOON + 50 * HOUR)
+    final_until = msgspec.json.decode(world.lake.read(WATERMARK_KEY), type=Watermark).final_until
+    assert final_until == NOON + 2 * HOUR
+    kept = msgspec.json.decode(world.lake.read(final_key(NOON)), type=FinalHour)
+    assert [(row.advertiser, row.clicks) for row in kept.rows] == [("acme", 1)]
+    hours_run(world, now=NOON + 51 * HOUR)
+    assert msgspec.json.decode(world.lake.read(WATERMARK_KEY), type=Watermark).final_until == NOON + 3 * HOUR
+
+
+def bought(world: World, *users: str) -> None:
+    """An order of each user, ten minutes after noon."""
+    at = NOON + dt.timedelta(minutes=10)
+    tokens = [archived("x", user=user).user_token for user in users]
+    orders = [
+        ArchivedPurchase(
+            order_id=f"o-{number}", at=at, arrived_at=at, user_token=token, session_token=None, advertiser="acme",
+            item=None, amount_micros=1_000_000, currency="EUR", click_id=None,
+        )
+        for number, token in enumerate(tokens)
+    ]  # fmt: skip
+    schema = schema_of(Column(*column) for column in glue_columns(ArchivedPurchase))
+    times = dict.fromkeys(("at", "arrived_at"), f"{at:%Y-%m-%dT%H:%M:%S}.000Z")
+    rows = [{**msgspec.to_builtins(order), **times} for order in orders]
+    world.lake.write(f"purchases/{partition(NOON)}orders.parquet", to_parquet(rows, schema))
 
 
 MACHINE = replay_definition(

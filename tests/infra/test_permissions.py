@@ -87,8 +87,8 @@ def test_training_jobs_reach_the_lakes_records_and_training_data_the_image_and_t
             if action in {"s3:GetObject", "s3:PutObject"}:
                 objects[action] = objects.get(action, "") + json.dumps(statement["Resource"])
     readable = set(re.findall(r'/([a-z]+/\*)"', objects["s3:GetObject"]))
-    assert readable == {"training/*", "replays/*", "clicks/*", "purchases/*", "verdicts/*"}
-    assert set(re.findall(r'/([a-z]+/\*)"', objects["s3:PutObject"])) == {"training/*", "replays/*"}
+    assert readable == {"training/*", "replays/*", "billing/*", "clicks/*", "purchases/*", "verdicts/*"}
+    assert set(re.findall(r'/([a-z]+/\*)"', objects["s3:PutObject"])) == {"training/*", "replays/*", "billing/*"}
     assert all("Lake" in resource for resource in objects.values())
     assert not any(other in str(objects) for other in ("Quarantine", "Releases"))
     assert actions_of(prod, "TrainingRole", "s3") == {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}

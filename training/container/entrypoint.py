@@ -1,7 +1,7 @@
 """What SageMaker starts: `train`, `serve`, or `process NAME`, in the layout of /opt/ml.
 
     python -m training.container.entrypoint serve | train | process day | process evaluate |
-                                             process replay
+                                             process replay | process hours
     python -m training.container.entrypoint process dataset [--features auto|logged|recomputed]
 
 Environment: SLIDR_OPT_ML (default /opt/ml), and for `serve` the variables of `training.serve.ENVIRONMENT`.
@@ -138,6 +138,13 @@ def _process_replay(paths: MlPaths, options: Sequence[str]) -> None:
     process_replay(paths.root / "processing")
 
 
+def _process_hours(paths: MlPaths, options: Sequence[str]) -> None:
+    from training.hour_step import process_hours  # noqa: PLC0415
+
+    _refuse(options, step="hours")
+    process_hours(paths.root / "processing")
+
+
 def _refuse(options: Sequence[str], *, step: str) -> None:
     if options:
         raise CommandInvalid(f"process {step} takes no options, came {list(options)}.")
@@ -148,6 +155,7 @@ PROCESSING_STEPS: Final[Mapping[str, Callable[[MlPaths, Sequence[str]], None]]] 
     "day": _process_day,
     "evaluate": _process_evaluate,
     "replay": _process_replay,
+    "hours": _process_hours,
 }
 """What `process NAME` runs, by name."""
 

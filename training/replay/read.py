@@ -115,4 +115,5 @@ def _typed(frame: pl.DataFrame) -> pl.DataFrame:
         (pl.col(name).dt.replace_time_zone("UTC") if frame.schema[name].time_zone is None else pl.col(name))  # type: ignore[attr-defined]
         for name in ("at", "arrived_at", "decided_at")
     ]
-    return frame.with_columns(times).with_columns(pl.col(name).cast(kind) for name, kind in _TYPES.items())
+    typed = frame.with_columns(times).with_columns(pl.col(name).cast(kind) for name, kind in _TYPES.items())
+    return typed.with_columns(pl.col("reasons").fill_null(pl.lit([], dtype=pl.List(pl.String))))  # as Hive writes none

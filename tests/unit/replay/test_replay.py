@@ -16,6 +16,7 @@ from slidr.ledger import Ledger
 from slidr.replay import NEVER, Difference, ReplayRefused, merged, money
 from slidr.slices import SliceMap, Thresholds
 from slidr.verdict import Decision, Mode, Reason, Verdict
+from tests import replay_world
 from tests.replay_world import HOUR, LATER, NOON, FakeLake, FakeStream, archived, features, judge, verdict
 from training.replay.decide import Wanted
 from training.replay.run import Ask, HourOutcome, corrections_key, replay
@@ -289,6 +290,15 @@ def test_names_slices_from_the_archive_where_the_release_has_others() -> None:
 def test_refuses_an_interval_that_is_none(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(ReplayRefused, match=told):
         ask(**changes)
+
+
+def test_reads_verdicts_whose_reasons_the_delivery_wrote_as_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = FakeLake()
+    plain = replay_world._row
+    monkeypatch.setattr(replay_world, "_row", lambda record: {**plain(record), "reasons": None})
+    lake.deliver([verdict("a"), verdict("b", score=0.75, decision=Decision.VALID)])
+    found = difference(outcomes(lake, ask()))
+    assert (found.same, found.changed) == (1, 1)
 
 
 def test_an_interval_without_a_click_changes_nothing() -> None:
