@@ -40,6 +40,7 @@ LONG: Final = (
     "real_logs",
     "malformed",
     "chaos_online",
+    "chaos",
 )
 """The ones that take long; `make soak` runs all of them."""
 

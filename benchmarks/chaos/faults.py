@@ -42,7 +42,7 @@ class Trial:
 
 
 def chosen_trials() -> tuple[Trial, ...]:
-    """All nine, or those that CHAOS_FAULTS names (parts of their names, comma separated)."""
+    """All ten, or those that CHAOS_FAULTS names (parts of their names, comma separated)."""
     wanted = os.environ.get("CHAOS_FAULTS", "").split(",")
     return tuple(trial for trial in TRIALS if any(part.strip() in trial.name for part in wanted))
 
@@ -120,6 +120,12 @@ def throttle_tables(ground: Ground) -> None:
     tables = Fault(service="dynamodb", operation="BatchGetItem", error=THROTTLE, share=0.5)
     inject(ground.url, tables)
     inject(ground.url, msgspec.structs.replace(tables, each="entry"))
+
+
+def lose_the_pointer(ground: Ground) -> None:
+    """The control table answers no read: the last known pointer serves."""
+    table = ground.journey.session.outputs.control_table
+    inject(ground.url, Fault(service="dynamodb", operation="BatchGetItem", resource=table, error="InternalServerError"))
 
 
 def throttle_verdicts(ground: Ground) -> None:
@@ -220,6 +226,7 @@ TRIALS: Final = (
         begin=throttle_tables,
         last=for_seconds(8),
     ),
+    Trial(name="pointer table unreachable", begin=lose_the_pointer, last=for_seconds(10)),
     Trial(
         name="verdict stream throttled",
         begin=throttle_verdicts,
