@@ -29,6 +29,7 @@ DOLLARS: Final = {
     "s3 GB-month": 0.023, "s3 thousand writes": 0.005,
     # https://aws.amazon.com/privatelink/pricing/, https://aws.amazon.com/cloudwatch/pricing/, kms, sqs
     "interface endpoint hour": 0.01, "log GB": 0.50, "metric-month": 0.30, "key-month": 1.0,
+    "alarm metric-month": 0.10, "composite alarm-month": 0.50, "dashboard-month": 3.0,
 }  # fmt: skip
 CACHE_NODE_HOUR: Final = {"cache.r7g.large": 0.1752, "cache.m7g.large": 0.1264, "cache.t4g.small": 0.0256}
 """https://aws.amazon.com/elasticache/pricing/, Valkey."""
@@ -57,7 +58,16 @@ class Assumptions:
     """Keys of a click, and the share of them that the function has not in memory."""
     profile_misses: float = 0.4
     log_kb_a_batch: float = 1.0
+    role_kb: float = 0.7
+    """What a batch tells of one role and slice; a batch has clicks of half of the slices, of one role."""
     metrics: float = 60.0
+    """Of no role."""
+    role_metrics: float = 9.0
+    """Of each of three roles, overall and by slice."""
+    alarm_metrics: float = 6.0
+    """That the alarms of a role and slice look at, two roles of them."""
+    hourly_job_s: float = 240.0
+    """Of the job over matured hours, starting included; that of UNDECIDED clicks runs only where there are any."""
     clicks_a_second_an_instance: float = 20_000.0
     """That an endpoint's instance scores; below, the stage's least number of instances serves."""
     clicks_a_second_a_shard: float = 5_000.0
@@ -99,6 +109,12 @@ def daily_costs(stage: Stage, clicks_a_day: float, assumed: Assumptions | None =
     nodes = shards * (1 + stage.cache.replicas)
     instances = max(stage.endpoint.min_instances, -(-clicks_a_day / 86_400 // a.clicks_a_second_an_instance))
     jobs_s = a.job_seconds + a.job_seconds_a_million * million * (stage.training.training_days + 2) / 10
+    slices = len(stage.operations.slices)
+    metrics = a.metrics + 3 * (1 + slices) * a.role_metrics
+    alarms_a_month = (
+        2 * (1 + slices) * a.alarm_metrics * price["alarm metric-month"] + 3 * price["composite alarm-month"]
+    )
+    log_kb = a.log_kb_a_batch + slices / 2 * a.role_kb
     stored_gb = clicks_a_day * a.lake_kb_a_click / 1e6 * stage.lake.lake_days
     return [
         Line(part="endpoint", dollars_a_day=24 * instances * INSTANCE_HOUR[stage.endpoint.instance_type],
@@ -124,9 +140,13 @@ def daily_costs(stage: Stage, clicks_a_day: float, assumed: Assumptions | None =
              because=f"{jobs_s / 60:,.0f} min of {stage.training.instance_type}"),
         Line(part="network", dollars_a_day=24 * a.interface_endpoints * stage.zones * price["interface endpoint hour"],
              because=f"{a.interface_endpoints:.0f} interface endpoints in {stage.zones} zones"),
-        Line(part="logs, metrics, keys", dollars_a_day=batches * a.log_kb_a_batch / 1e6 * price["log GB"]
-             + (a.metrics * price["metric-month"] + a.keys * price["key-month"]) / DAYS_A_MONTH,
-             because=f"{a.metrics:.0f} metrics, {a.keys:.0f} keys"),
+        Line(part="hourly jobs", dollars_a_day=24 * a.hourly_job_s / 3600 * INSTANCE_HOUR[stage.training.instance_type],
+             because=f"24 of {a.hourly_job_s / 60:.0f} min"),
+        Line(part="logs, metrics, keys", dollars_a_day=batches * log_kb / 1e6 * price["log GB"]
+             + (metrics * price["metric-month"] + a.keys * price["key-month"]) / DAYS_A_MONTH,
+             because=f"{metrics:.0f} metrics, {a.keys:.0f} keys"),
+        Line(part="alarms, dashboard", dollars_a_day=(alarms_a_month + price["dashboard-month"]) / DAYS_A_MONTH,
+             because=f"alarms of two roles and {slices} slices"),
     ]  # fmt: skip
 
 

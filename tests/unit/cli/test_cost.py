@@ -11,7 +11,7 @@ from infra.settings import load_stage
 from local.cli import app
 from local.cost import Assumptions, daily_costs, total
 
-FIXED = {"endpoint", "counter cache", "network"}
+FIXED = {"hourly jobs", "alarms, dashboard", "endpoint", "counter cache", "network"}
 
 
 def costs(clicks: float, stage: str = "prod") -> dict[str, float]:
