@@ -29,6 +29,7 @@ class AlarmState(msgspec.Struct, frozen=True, kw_only=True):
     since: dt.datetime
     """When it came to be so, UTC."""
     reason: str = ""
+    """Why; empty where it is not on and has never been."""
 
 
 class Alarms(msgspec.Struct, frozen=True, kw_only=True):

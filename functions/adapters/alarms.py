@@ -61,9 +61,11 @@ class AlarmReader:
 
 def _state(alarm: Mapping[str, Any]) -> AlarmState:
     since = alarm.get("StateTransitionedTimestamp") or alarm["StateUpdatedTimestamp"]
+    reason = str(alarm.get("StateReason", ""))
+    begins = alarm["StateValue"] == "INSUFFICIENT_DATA" or "was created and its alarm rule evaluates to OK" in reason
     return AlarmState(
         name=str(alarm["AlarmName"]),
         on=alarm["StateValue"] == "ALARM",
         since=since.astimezone(dt.UTC),
-        reason=str(alarm.get("StateReason", "")) if alarm["StateValue"] != "INSUFFICIENT_DATA" else "",
+        reason="" if begins else reason,
     )

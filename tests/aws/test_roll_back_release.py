@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -309,6 +310,30 @@ def test_the_message_says_what_was_done_and_what_to_do(world: World, monkeypatch
     for said in ("champion: b -> a", "frozen: no -> yes", "model is off by 9", "https://dashboard",
                  "slidr replay --stage test --from HOUR --to HOUR --release stable --decided-by b"):  # fmt: skip
         assert said in text
+
+
+def test_an_alarm_that_was_only_just_created_was_never_in_trouble(world: World) -> None:
+    fine = AlarmState(name=INFRASTRUCTURE, on=False, since=after(-5), reason="")
+    states = world.alarms.states
+    world.alarms.states = lambda names: states(names) | {INFRASTRUCTURE: fine}  # type: ignore[method-assign]
+    world.alarms.on_since[MODEL] = after(0)
+    assert world.look(1)["action"] == "roll_back"
+
+
+@pytest.mark.parametrize(
+    ("value", "said", "reason"),
+    [
+        ("OK", "arn:... was created and its alarm rule evaluates to OK", ""),
+        ("INSUFFICIENT_DATA", "Unchecked: Initial alarm creation", ""),
+        ("OK", "arn:... transitioned to OK", "arn:... transitioned to OK"),
+        ("ALARM", "arn:... transitioned to ALARM", "arn:... transitioned to ALARM"),
+    ],
+)
+def test_an_alarm_has_a_reason_only_where_it_is_or_was_on(value: str, said: str, reason: str) -> None:
+    alarm = {"AlarmName": "a", "StateValue": value, "StateReason": said, "StateUpdatedTimestamp": NOON}
+    client = Mock()
+    client.get_paginator.return_value.paginate.return_value = [{"CompositeAlarms": [alarm]}]
+    assert AlarmReader(client).states(["a"])["a"].reason == reason
 
 
 def test_reads_alarms_by_name(aws: Any) -> None:

@@ -21,6 +21,7 @@ from pyarrow.parquet import read_table
 
 from functions.adapters.reject_store import PREFIX as REJECTS
 from functions.adapters.reject_store import Reject, read_rejects
+from functions.adapters.serving_state import AuditLog, Change, PointerStore
 from local.accounting import sent_record
 from local.cloud.deployment import REPOSITORY
 from local.commands.cloud import bring_up
@@ -36,6 +37,8 @@ from local.session import STATE_VARIABLE, Session
 from local.sources.event import Event, Kind
 from local.training_run import LOCAL_INSTANCE, lake_dataset
 from slidr.ledger import Ledger
+from slidr.pointer import promoted, unfrozen
+from slidr.telemetry import SCORING, Role, namespace
 from slidr.verdict import Decision, Reason, Verdict
 
 from .conftest import belonging_to, eventually
@@ -233,6 +236,57 @@ def test_undecided_clicks_are_decided_by_the_replay_machine_once(journey: Journe
     corrections = [verdict for verdict in journey.verdicts(clicks) if verdict.kind == "correction"]
     assert {verdict.click_id for verdict in corrections} == waiting
     assert {verdict.release_id for verdict in corrections} == {journey.release_id}
+
+
+def test_a_replay_with_the_release_that_decided_differs_in_nothing(journey: Journey, live: list[Event]) -> None:
+    times = sorted(verdict.at for verdict in journey.verdicts(live))
+    first, last = times[0].replace(minute=0, second=0, microsecond=0), times[-1]
+    interval = ("--from", first.isoformat(), "--to", f"{last + dt.timedelta(hours=1):%Y-%m-%dT%H:00}+00:00")
+    code, text = slidr("replay", *interval, "--decided-by", journey.release_id)
+    assert (code, "Nothing differs" in text) == (0, True), text
+    code, text = slidr("billing", *interval, "--by", "hour")
+    assert code == 0
+    assert "final until" in text
+
+
+def test_a_verdict_is_explained_by_the_score_given_again(journey: Journey, live: list[Event]) -> None:
+    scored_one = next(verdict for verdict in journey.verdicts(live) if verdict.score is not None)
+    code, text = slidr("explain", scored_one.click_id, "--at", scored_one.at.isoformat())
+    assert (code, "the same, to the bit" in text) == (0, True), text
+
+
+def test_an_alarm_puts_stable_back_in_force_within_seconds(journey: Journey) -> None:
+    session = journey.session
+    store = PointerStore(session.client("dynamodb"), session.outputs.control_table)
+    an_hour_ago = Change(who="ada", why="test", at=dt.datetime.now(dt.UTC) - dt.timedelta(hours=1))
+    store.apply(lambda pointer: promoted(pointer, "r-bad"), an_hour_ago)
+
+    tell_of_a_bad_champion(journey)
+
+    eventually(lambda: store.read().champion == journey.release_id, within_s=20)
+    assert store.read().frozen
+    last = [entry for entry in AuditLog(session.client("dynamodb"), session.outputs.control_table).entries()
+            if entry.changed == "pointer"][-1]  # fmt: skip
+    assert last.who == f"alarm {session.outputs.alarm_prefix}Rollback"
+    _, text = slidr("status")
+    assert "Rollback" in text
+    assert "frozen" in text
+    store.apply(unfrozen, Change(who="ada", why="test", at=dt.datetime.now(dt.UTC)))
+
+
+def tell_of_a_bad_champion(journey: Journey) -> None:
+    """Metrics of two minutes in which a champion invalidates everything."""
+    dimensions = [{"Name": "service", "Value": SCORING}, {"Name": "role", "Value": Role.CHAMPION.value}]
+    sums = {"Clicks": 900.0, "Invalid": 900.0, "ExpectedInvalid": 90.0, "ExpectedVariance": 80.0}
+    now = dt.datetime.now(dt.UTC)
+    journey.session.client("cloudwatch").put_metric_data(
+        Namespace=namespace("local"),
+        MetricData=[
+            {"MetricName": name, "Value": value, "Dimensions": dimensions, "Timestamp": now - dt.timedelta(seconds=ago)}
+            for name, value in sums.items()
+            for ago in (75, 15)
+        ],
+    )
 
 
 def replayed(journey: Journey) -> dict[str, Any]:
