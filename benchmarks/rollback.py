@@ -70,7 +70,7 @@ TRAINING_DAYS: Final = 8
 SEED: Final = 7
 ALARM_WITHIN_S: Final = 240.0
 ROLLBACK_WITHIN_S: Final = 10.0
-USUAL_S: Final = 150.0
+USUAL_S: Final = 100.0
 """Traffic before anything happens: no alarm may go off in it."""
 _FLUSH_EVERY_S: Final = 0.1
 _LOOK_S: Final = 0.2
@@ -333,7 +333,7 @@ def calm(of: Scene) -> None:
     of.wait(lambda: not of.alarm_on("Rollback"), what="the end of the alarm", within_s=400)
     of.wait(lambda: not of.alarm_on("InputFault"), what="no alarm on stable", within_s=200)
     of.pointers.apply(unfrozen, _change("well again"))
-    time.sleep(60)
+    time.sleep(10)
 
 
 def stuck_input(of: Scene) -> dict[str, Any]:
@@ -353,7 +353,9 @@ def stuck_input(of: Scene) -> dict[str, Any]:
     began, before = time.time(), len(of.records)
     with _forgetful_counters():
         alarm_at = of.wait(lambda: of.alarm_on("Rollback"), what="an alarm", within_s=ALARM_WITHIN_S * 1.5)
-        back_at = of.wait(lambda: of.pointers.read().champion == of.stable, what="a rollback", within_s=90)
+        back_at = of.wait(
+            lambda: of.pointers.read().champion == of.stable, what=f"a rollback ({_on(of)})", within_s=200
+        )
         observed_at = of.wait(
             lambda: of.policies.read().kill_switch, what="observe mode", within_s=ALARM_WITHIN_S * 1.5
         )
@@ -375,6 +377,12 @@ def stuck_input(of: Scene) -> dict[str, Any]:
         "right after replay": 0,
         "paged": _messages(of),
     }
+
+
+def _on(of: Scene) -> str:
+    """The alarms that are on, for a message."""
+    alarms = AlarmReader(of.session.client("cloudwatch")).on(of.session.outputs.alarm_prefix)
+    return ", ".join(f"{alarm.name} since {alarm.since:%H:%M:%S}" for alarm in alarms)
 
 
 @contextmanager

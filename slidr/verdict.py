@@ -82,7 +82,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     feature_spec: str
     """Hash of the feature spec that `features` follows."""
     features: tuple[float, ...] | None
-    """The raw feature vector that was scored, float32 values exactly; null where counters or profiles failed."""
+    """The raw feature vector that was scored, float32 values exactly; null where counters or profiles failed, and in a
+    correction that was decided by what the original logged."""
 
 
 def is_billable(decision: Decision, mode: Mode) -> bool:
