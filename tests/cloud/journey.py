@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import io
 import json
 import re
@@ -230,6 +231,8 @@ def named_in(text: str, addresses: frozenset[str]) -> list[str]:
 
 def readable(body: bytes) -> str:
     """The bytes of a file as text; of Parquet also its values, decoded (but for numbers, which name nobody)."""
+    if body.startswith(b"\x1f\x8b"):
+        body = gzip.decompress(body)
     text = body.decode("utf-8", "replace")
     if body.startswith(b"PAR1"):
         table = read_table(io.BytesIO(body))

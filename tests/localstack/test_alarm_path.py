@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from functions.observability import NAMESPACE
+from slidr.telemetry import namespace
 from tests.localstack.conftest import LocalStack, Queue, eventually, new_name
 
 MINUTE_S = 60
+NAMESPACE = namespace("localstack")
 
 
 @dataclass(frozen=True)
