@@ -157,7 +157,7 @@ class Scene:
         """Read what is new on the verdict stream."""
         if self._reader is None:
             self._reader = StreamReader(self.session.client("kinesis"), self.session.outputs.verdict_stream, Start())
-        while new := list(self._reader.poll()):
+        while (new := list(self._reader.poll())) or not self._reader.caught_up:
             self.records += [msgspec.json.decode(one, type=Verdict) for one in new]
 
     def of_release(self, release_id: str) -> list[Verdict]:
@@ -329,11 +329,11 @@ def _net_is_stable(of: Scene, verdicts: list[Verdict]) -> list[bool]:
 
 
 def calm(of: Scene) -> None:
-    """Wait until no alarm is on any more, and lift the freeze, as an operator would."""
+    """Wait until no alarm is on any more, nor sees anything of what was; then lift the freeze, as an operator would."""
     of.wait(lambda: not of.alarm_on("Rollback"), what="the end of the alarm", within_s=400)
     of.wait(lambda: not of.alarm_on("InputFault"), what="no alarm on stable", within_s=200)
     of.pointers.apply(unfrozen, _change("well again"))
-    time.sleep(10)
+    time.sleep(75)  # else the next release would share its first alarm with the last one, and not be blamed at once
 
 
 def stuck_input(of: Scene) -> dict[str, Any]:
