@@ -3,9 +3,9 @@
 On the deployed stacks, with RATE clicks a second: (1) a release whose thresholds are 0, (2) one of weights drawn
 anew. Each must be noticed by an alarm within four minutes of its first verdict and be out of force within ten seconds
 of the alarm; then `slidr replay` shows and applies the difference, and the ledger must say for every click what the
-stable release decides on the logged features, asked through the endpoint. (3) The counters lose their memory every
-tenth of a second while a sound release is promoted: its alarm rolls it back, the alarm goes on with stable, and so the
-input is blamed: every click is billed, a person is paged, and a replay with recomputed features says what was wrong.
+stable release decides on the logged features, asked through the endpoint. (3) A sound release is promoted while the
+sender writes one user, session and address into every click: its alarm rolls it back, the alarm goes on with stable,
+and so the input is blamed: every click is billed, a person is paged, and a replay with recomputed features is told.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from typing import Any, Final, Self
 import msgspec
 import numpy as np
 from pybreaker import CircuitBreaker
-from redis import Redis
 from typer.testing import CliRunner
 
 from benchmarks.deployed import running_cloud
@@ -34,7 +33,6 @@ from functions.adapters.alarms import AlarmReader
 from functions.adapters.endpoint import Endpoint
 from functions.adapters.serving_state import Change, PointerStore, PolicyStore
 from local.cli import app
-from local.cloud import lifecycle
 from local.commands.send import writer_of
 from local.console import console
 from local.demonstration import simulated_traffic
@@ -42,7 +40,7 @@ from local.promotion import promote
 from local.release_bucket import publish_release
 from local.replaying import loaded_release
 from local.rollout import apply, planned
-from local.session import Session, state_directory
+from local.session import Session
 from local.sources.event import Event, Kind
 from local.sources.simulated import simulated_chunks
 from local.stream_reader import Start, StreamReader
@@ -72,7 +70,6 @@ ALARM_WITHIN_S: Final = 240.0
 ROLLBACK_WITHIN_S: Final = 10.0
 USUAL_S: Final = 100.0
 """Traffic before anything happens: no alarm may go off in it."""
-_FLUSH_EVERY_S: Final = 0.1
 _LOOK_S: Final = 0.2
 _BATCH: Final = 500
 
@@ -87,6 +84,8 @@ class Traffic:
 
     session: Session
     sent: int = 0
+    stuck: bool = False
+    """Whether the sender writes one user, session and address into every click."""
     failure: BaseException | None = None
     _done: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -109,7 +108,7 @@ class Traffic:
                 ahead_s = self.sent / RATE - (time.monotonic() - began)
                 if self._done.wait(max(0.0, ahead_s)):
                     return
-                writer.put(events)
+                writer.put([_of_one_visitor(event) for event in events] if self.stuck else events)
                 self.sent += len(events)
         except BaseException as failure:  # noqa: BLE001 - told by who waits
             self.failure = failure
@@ -127,6 +126,11 @@ def _pieces(events: Iterator[Event], size: int) -> Iterator[list[Event]]:
         if len(piece) == size:
             yield piece
             piece = []
+
+
+def _of_one_visitor(event: Event) -> Event:
+    same = {"user": "template", "session": "template", "ip": "192.0.2.1"}
+    return event._replace(payload=json.dumps(json.loads(event.payload) | same).encode())
 
 
 @dataclass(slots=True)
@@ -337,7 +341,7 @@ def calm(of: Scene) -> None:
 
 
 def stuck_input(of: Scene) -> dict[str, Any]:
-    """Counters that forget everything, while a sound release is promoted."""
+    """Every click says that it is one visitor's, while a sound release is promoted."""
     console.print("  an input at fault ...")
     stable = loaded_release(of.session, of.stable)
     moved = {name: min(1.0, bound + 1e-4) for name, bound in stable.release.thresholds.by_slice.items() if bound <= 1}
@@ -351,7 +355,8 @@ def stuck_input(of: Scene) -> dict[str, Any]:
     _messages(of)
     of.poll()
     began, before = time.time(), len(of.records)
-    with _forgetful_counters():
+    of.traffic.stuck = True
+    try:
         alarm_at = of.wait(lambda: of.alarm_on("Rollback"), what="an alarm", within_s=ALARM_WITHIN_S * 1.5)
         back_at = of.wait(
             lambda: of.pointers.read().champion == of.stable, what=f"a rollback ({_on(of)})", within_s=200
@@ -360,6 +365,8 @@ def stuck_input(of: Scene) -> dict[str, Any]:
             lambda: of.policies.read().kill_switch, what="observe mode", within_s=ALARM_WITHIN_S * 1.5
         )
         time.sleep(5)
+    finally:
+        of.traffic.stuck = False
     of.poll()
     affected = [one for one in of.records[before:] if one.decided_at.timestamp() > began]
     hours = (min(one.at for one in affected), max(one.at for one in affected) + dt.timedelta(hours=1))
@@ -368,7 +375,7 @@ def stuck_input(of: Scene) -> dict[str, Any]:
     console.print(told)
     of.policies.apply(lambda policy: with_kill_switch(policy, on=False), _change("well again"))
     return {
-        "case": f"counters forget ({release} promoted)",
+        "case": f"an input at fault ({release} promoted)",
         "clicks": len(affected),
         "to alarm, s": alarm_at - began,
         "to rollback, s": max(0.0, back_at - alarm_at),
@@ -383,25 +390,6 @@ def _on(of: Scene) -> str:
     """The alarms that are on, for a message."""
     alarms = AlarmReader(of.session.client("cloudwatch")).on(of.session.outputs.alarm_prefix)
     return ", ".join(f"{alarm.name} since {alarm.since:%H:%M:%S}" for alarm in alarms)
-
-
-@contextmanager
-def _forgetful_counters() -> Iterator[None]:
-    """The cache forgets everything, again and again."""
-    done = threading.Event()
-    cache = Redis(port=lifecycle.connect(state_directory()).valkey_port)
-
-    def forget() -> None:
-        while not done.wait(_FLUSH_EVERY_S):
-            cache.flushall()
-
-    thread = threading.Thread(target=forget, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def _messages(of: Scene) -> int:
