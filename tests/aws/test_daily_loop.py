@@ -334,7 +334,9 @@ def test_writes_every_profile_of_a_file_exactly(stage: LoopStage, profiles: Any)
     assert float(item["clicks_per_day"]["N"]) == 1 / 3
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b'{"key": 1}\n')])
+@pytest.mark.parametrize(
+    "content", [b"no gzip", gzip.compress(b'{"key": 1}\n', mtime=0)], ids=["not compressed", "not a profile"]
+)
 def test_a_file_that_holds_no_profiles_is_told(stage: LoopStage, profiles: Any, content: bytes) -> None:
     stage.put("part.jsonl.gz", content)
     with pytest.raises(ProfilesUnreadable):
