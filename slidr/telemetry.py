@@ -30,3 +30,12 @@ def namespace(stage: str) -> str:
     ('SLIDR/dev', 'SLIDR')
     """
     return f"SLIDR/{stage}" if stage else "SLIDR"
+
+
+def alarms_of(role: Role) -> str:
+    """How the names of a role's alarms begin, behind the stage's prefix.
+
+    >>> alarms_of(Role.CHAMPION)
+    'Champion-'
+    """
+    return f"{role.capitalize()}-"

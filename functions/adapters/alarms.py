@@ -63,9 +63,18 @@ def _state(alarm: Mapping[str, Any]) -> AlarmState:
     since = alarm.get("StateTransitionedTimestamp") or alarm["StateUpdatedTimestamp"]
     reason = str(alarm.get("StateReason", ""))
     begins = alarm["StateValue"] == "INSUFFICIENT_DATA" or "was created and its alarm rule evaluates to OK" in reason
+    period = dt.timedelta(seconds=_period_s(alarm))
     return AlarmState(
         name=str(alarm["AlarmName"]),
         on=alarm["StateValue"] == "ALARM",
         since=since.astimezone(dt.UTC),
         reason="" if begins else reason,
+        period=period,
+        window=int(alarm.get("EvaluationPeriods", 1)) * period,
     )
+
+
+def _period_s(alarm: Mapping[str, Any]) -> int:
+    """How long a period is; 0 of a composite alarm."""
+    of_metrics = [int(query["MetricStat"]["Period"]) for query in alarm.get("Metrics") or [] if "MetricStat" in query]
+    return max(of_metrics, default=int(alarm.get("Period") or 0))

@@ -21,6 +21,7 @@ from slidr.errors import RollbackImpossible
 from slidr.pointer import Pointer, frozen, rolled_back
 from slidr.policy import Policy, with_kill_switch
 from slidr.rollback import Action, Alarms, AlarmState, Answer, answer
+from slidr.telemetry import Role, alarms_of
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
@@ -52,12 +53,13 @@ def respond(services: Services, settings: Settings, *, now: dt.datetime) -> dict
         AlarmsUnavailable: their state cannot be read. The next look, within a minute, tries again.
         ServingStateUnavailable: the control table does not answer. So does this.
     """
-    alarms = _alarms(services.alarms, settings)
+    on = services.alarms.on(settings.alarm_prefix)
+    alarms = _alarms(services.alarms, on, settings)
     pointer = services.pointers.read()
     chosen = answer(alarms, pointer, in_force_since=_in_force_since(services.audit.entries(), pointer), now=now)
     if chosen.alarm is not None:
         _act(chosen, chosen.alarm, pointer, services, now=now)
-    messages = _tell(services, settings, now=now)
+    messages = _tell(services, settings, evidence=on, now=now)
     return {"action": chosen.action.value, "why": chosen.why, "messages": messages}
 
 
@@ -75,7 +77,7 @@ def _act(chosen: Answer, alarm: AlarmState, pointer: Pointer, services: Services
         services.pointers.apply(frozen, change)
 
 
-def _tell(services: Services, settings: Settings, *, now: dt.datetime) -> int:
+def _tell(services: Services, settings: Settings, *, evidence: Sequence[AlarmState], now: dt.datetime) -> int:
     """Tell of every change by an alarm that nobody was told of; how many messages that took."""
     together: defaultdict[str, list[AuditEntry]] = defaultdict(list)
     for entry in services.audit.entries():
@@ -86,14 +88,14 @@ def _tell(services: Services, settings: Settings, *, now: dt.datetime) -> int:
         if services.incidents.is_told(incident):
             continue
         subject = f"SLIDR {settings.stage}: {_headline(entries)}"
-        text = message(entries, services.alarms.on(settings.alarm_prefix), settings)
+        text = message(entries, evidence, settings)
         services.sns.publish(TopicArn=settings.topic_arn, Subject=subject, Message=text)
         services.incidents.remember(incident, subject=subject, now=now)
         messages += 1
     return messages
 
 
-def _alarms(reader: AlarmReader, settings: Settings) -> Alarms:
+def _alarms(reader: AlarmReader, on: Sequence[AlarmState], settings: Settings) -> Alarms:
     names = {
         "model": settings.model_alarm,
         "stable": settings.stable_alarm,
@@ -101,7 +103,16 @@ def _alarms(reader: AlarmReader, settings: Settings) -> Alarms:
         "fpr": settings.fpr_alarm,
     }
     states = reader.states(list(names.values()))
-    return Alarms(**{kind: states[name] for kind, name in names.items()})
+    return Alarms(
+        **{kind: states[name] for kind, name in names.items()},
+        model_parts=_parts(on, settings, Role.CHAMPION),
+        stable_parts=_parts(on, settings, Role.STABLE),
+    )
+
+
+def _parts(on: Sequence[AlarmState], settings: Settings, role: Role) -> tuple[AlarmState, ...]:
+    prefix = f"{settings.alarm_prefix}{alarms_of(role)}"
+    return tuple(alarm for alarm in on if alarm.name.startswith(prefix))
 
 
 def _in_force_since(entries: Sequence[AuditEntry], pointer: Pointer) -> dt.datetime | None:

@@ -16,7 +16,7 @@ from constructs import Construct
 
 from infra import nag
 from infra.settings import OperationsSettings
-from slidr.telemetry import SCORING, namespace
+from slidr.telemetry import SCORING, Role, alarms_of, namespace
 
 NO_ACTION: Final = nag.nist("CloudWatchAlarmAction")
 _DEVIATION: Final = {
@@ -116,11 +116,11 @@ class VerdictAlarms(Construct):
         *,
         metrics: VerdictMetrics,
         settings: OperationsSettings,
-        role: str,
+        role: Role,
         prefix: str,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._settings, self._prefix, self._role = settings, prefix, role.capitalize()
+        self._settings, self._prefix = settings, f"{prefix}{alarms_of(role)}"
         slow = metrics.with_period(settings.slow_period_s)
         self.alarms = [
             self._alarm(
@@ -165,7 +165,7 @@ class VerdictAlarms(Construct):
         alarm = cloudwatch.Alarm(
             self,
             name,
-            alarm_name=f"{self._prefix}{self._role}-{name}",
+            alarm_name=f"{self._prefix}{name}",
             alarm_description=description,
             comparison_operator=(
                 comparison.LESS_THAN_OR_EQUAL_TO_THRESHOLD if below else comparison.GREATER_THAN_OR_EQUAL_TO_THRESHOLD

@@ -105,7 +105,9 @@ def evaluate_alarm(alarm: dict[str, Any]) -> None:
         if new == old:
             return
         reason = f"Threshold Crossed: {values} (newest first) against {rule.comparison} {rule.threshold}"
-        alarm.update(StateValue=new, StateReason=reason, StateUpdatedTimestamp=int(now))
+        alarm.update(
+            StateValue=new, StateReason=reason, StateUpdatedTimestamp=int(now), StateTransitionedTimestamp=int(now)
+        )
     seams.reach("services.cloudwatch._record_history")(alarm["AlarmName"], old, new, reason)
     seams.reach("services.cloudwatch._dispatch_alarm_actions")(alarm, old, new, reason)
     seams.reach("services.cloudwatch._evaluate_parent_alarms")(alarm)

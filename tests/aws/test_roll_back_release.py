@@ -27,6 +27,9 @@ from slidr.rollback import AlarmState
 pytestmark = pytest.mark.aws
 NOON = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 MODEL, STABLE, INFRASTRUCTURE, FPR = "model", "stable", "infrastructure", "fpr"
+PARTS = {MODEL: "slidr-test-Champion-Deviation", STABLE: "slidr-test-Stable-Deviation"}
+SLOW = "slidr-test-Champion-TooFew-slow"
+MINUTE = dt.timedelta(minutes=1)
 SETTINGS = Settings(
     stage="test", control_table="control", topic_arn="", model_alarm=MODEL, stable_alarm=STABLE,
     infrastructure_alarm=INFRASTRUCTURE, fpr_alarm=FPR, alarm_prefix="slidr-test-", dashboard_url="https://dashboard",
@@ -49,11 +52,17 @@ class FakeAlarms:
 
     def on(self, prefix: str) -> list[AlarmState]:
         assert prefix == "slidr-test-"
-        return [self._state(name) for name in self.on_since]
+        return [self._part(PARTS.get(name, name), since) for name, since in self.on_since.items()]
+
+    def _part(self, name: str, since: dt.datetime) -> AlarmState:
+        period = 15 * MINUTE if name == SLOW else MINUTE
+        reason = f"{name} is off by 9"
+        return AlarmState(name=name, on=True, since=since, reason=reason, period=period, window=3 * period)
 
     def _state(self, name: str) -> AlarmState:
-        if name in self.on_since:
-            return AlarmState(name=name, on=True, since=self.on_since[name], reason=f"{name} is off by 9")
+        on_since = [self.on_since[one] for one in (name, *([SLOW] if name == MODEL else [])) if one in self.on_since]
+        if on_since:
+            return AlarmState(name=name, on=True, since=min(on_since), reason=f"{name} is off by 9")
         since = self.off_since.get(name, NOON - dt.timedelta(days=1))
         return AlarmState(name=name, on=False, since=since, reason="fine")
 
@@ -184,6 +193,37 @@ def test_an_alarm_that_goes_off_after_a_promotion_is_answered_at_once(world: Wor
     assert world.look(76)["action"] == "roll_back"
 
 
+def test_slow_alarms_are_no_evidence_while_they_see_the_champion_before(world: World) -> None:
+    world.alarms.on_since[SLOW] = after(0)
+    world.promote("d", at=0.5)
+    assert world.look(200)["action"] == "wait"
+    assert world.look(44 * 60)["action"] == "wait"
+    assert world.look(46 * 60)["action"] == "roll_back"
+
+
+def test_a_quick_alarm_about_the_new_champion_is_answered_while_a_slow_one_sees_the_champion_before(
+    world: World,
+) -> None:
+    world.alarms.on_since[SLOW] = after(0)
+    world.promote("d", at=0.5)
+    world.alarms.on_since[MODEL] = after(75)
+    assert world.look(76)["action"] == "roll_back"
+    assert PARTS[MODEL] in world.services.audit.entries()[-1].why
+
+
+def test_slow_alarms_are_no_evidence_while_they_see_trouble_of_the_infrastructure(world: World) -> None:
+    world.alarms.on_since[SLOW] = after(0)
+    world.alarms.off_since[INFRASTRUCTURE] = after(0)
+    assert world.look(44 * 60)["action"] == "wait"
+    assert world.look(46 * 60)["action"] == "roll_back"
+
+
+def test_an_alarm_whose_parts_are_well_again_blames_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.alarms.on_since[MODEL] = after(0)
+    monkeypatch.setattr(world.alarms, "on", lambda _: [])
+    assert world.look(1)["action"] == "wait"
+
+
 def test_a_promotion_under_way_is_refused_after_a_rollback(world: World) -> None:
     world.alarms.on_since[MODEL] = after(0)
     world.look(1)
@@ -230,7 +270,7 @@ def test_alarms_of_the_infrastructure_blame_no_model(world: World) -> None:
     assert world.look(1)["action"] == "nothing"
     del world.alarms.on_since[INFRASTRUCTURE]
     world.alarms.off_since[INFRASTRUCTURE] = after(30)
-    assert world.look(31)["action"] == "nothing"  # what it did to the clicks is still in the alarm's periods
+    assert world.look(31)["action"] == "wait"  # what it did to the clicks is still in the alarm's periods
     assert world.pointer == before
     assert world.look(30 + 181)["action"] == "roll_back"
 
@@ -256,7 +296,7 @@ def test_an_operator_who_lifts_the_kill_switch_is_not_overruled_by_an_alarm_that
     assert not world.pointer.frozen
 
 
-@pytest.mark.parametrize("killed_at", ["write", "evidence", "publish", "remember"])
+@pytest.mark.parametrize("killed_at", ["evidence", "write", "publish", "remember"])
 def test_a_look_that_is_killed_half_way_is_finished_by_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch, killed_at: str
 ) -> None:
@@ -275,7 +315,7 @@ def test_a_look_that_is_killed_half_way_is_finished_by_the_next(
         patch.setattr(owner, name, killed)
         with pytest.raises(KeyboardInterrupt):
             world.look(1)
-    if killed_at != "write":
+    if killed_at not in {"evidence", "write"}:
         world.alarms.on_since.clear()  # the rollback has ended the alarm
     world.look(61)
     assert world.pointer.champion == "a"
@@ -307,7 +347,7 @@ def test_the_message_says_what_was_done_and_what_to_do(world: World, monkeypatch
     world.alarms.on_since[MODEL] = after(0)
     world.look(1)
     (text,) = told
-    for said in ("champion: b -> a", "frozen: no -> yes", "model is off by 9", "https://dashboard",
+    for said in ("champion: b -> a", "frozen: no -> yes", f"{PARTS[MODEL]} is off by 9", "https://dashboard",
                  "slidr replay --stage test --from HOUR --to HOUR --release stable --decided-by b"):  # fmt: skip
         assert said in text
 
@@ -336,16 +376,29 @@ def test_an_alarm_has_a_reason_only_where_it_is_or_was_on(value: str, said: str,
     assert AlarmReader(client).states(["a"])["a"].reason == reason
 
 
+def test_knows_how_far_back_an_alarm_of_metric_math_looks() -> None:
+    stat = {"MetricStat": {"Metric": {"MetricName": "m"}, "Period": 900, "Stat": "Sum"}}
+    alarm = {
+        "AlarmName": "a", "StateValue": "ALARM", "StateReason": "off", "StateUpdatedTimestamp": NOON,
+        "EvaluationPeriods": 3, "Metrics": [{"Id": "e", "Expression": "ABS(m)"}, {"Id": "m", **stat}],
+    }  # fmt: skip
+    client = Mock()
+    client.get_paginator.return_value.paginate.return_value = [{"MetricAlarms": [alarm]}]
+    (found,) = AlarmReader(client).on("a")
+    assert (found.period, found.window) == (15 * MINUTE, 45 * MINUTE)
+
+
 def test_reads_alarms_by_name(aws: Any) -> None:
     client = aws.client("cloudwatch")
     client.put_metric_alarm(
-        AlarmName="slidr-test-one", ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1, Threshold=1,
+        AlarmName="slidr-test-one", ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=3, Threshold=1,
         MetricName="m", Namespace="n", Period=60, Statistic="Sum",
     )  # fmt: skip
     reader = AlarmReader(client)
     client.set_alarm_state(AlarmName="slidr-test-one", StateValue="ALARM", StateReason="9 > 1")
     found = reader.states(["slidr-test-one"])
     assert (found["slidr-test-one"].on, found["slidr-test-one"].reason) == (True, "9 > 1")
+    assert (found["slidr-test-one"].period, found["slidr-test-one"].window) == (MINUTE, 3 * MINUTE)
     assert found["slidr-test-one"].since.tzinfo is not None
     with pytest.raises(AlarmsUnavailable, match="slidr-test-other"):
         reader.states(["slidr-test-other"])

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from pyarrow.parquet import read_table
 
+from functions.adapters.alarms import AlarmReader
 from functions.adapters.reject_store import PREFIX as REJECTS
 from functions.adapters.reject_store import Reject, read_rejects
 from functions.adapters.serving_state import AuditLog, Change, PointerStore
@@ -38,7 +39,7 @@ from local.sources.event import Event, Kind
 from local.training_run import LOCAL_INSTANCE, lake_dataset
 from slidr.ledger import Ledger
 from slidr.pointer import promoted, unfrozen
-from slidr.telemetry import SCORING, Role, namespace
+from slidr.telemetry import SCORING, Role, alarms_of, namespace
 from slidr.verdict import Decision, Reason, Verdict
 
 from .conftest import belonging_to, eventually
@@ -263,6 +264,9 @@ def test_an_alarm_puts_stable_back_in_force_within_seconds(journey: Journey) -> 
     store = PointerStore(session.client("dynamodb"), session.outputs.control_table)
     an_hour_ago = Change(who="ada", why="test", at=dt.datetime.now(dt.UTC) - dt.timedelta(hours=1))
     store.apply(lambda pointer: promoted(pointer, "r-bad"), an_hour_ago)
+
+    parts = AlarmReader(session.client("cloudwatch")).all(f"{session.outputs.alarm_prefix}{alarms_of(Role.CHAMPION)}")
+    assert {part.window for part in parts} == {dt.timedelta(minutes=3), dt.timedelta(minutes=45)}
 
     tell_of_a_bad_champion(journey)
 

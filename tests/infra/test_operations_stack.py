@@ -9,6 +9,7 @@ import pytest
 
 from infra.settings import OperationsSettings, StageInvalid, load_stage
 from local.cloud.alarm_series import AlarmSeries, MetricKey, metric_key
+from slidr.telemetry import Role, alarms_of
 from tests.infra.conftest import Synthesised
 
 ALARM, COMPOSITE = "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"
@@ -95,6 +96,12 @@ def test_undecided_clicks_blame_the_release_only_for_its_own_sake(alarms: dict[s
 
 def test_undecided_clicks_of_stable_count_too(alarms: dict[str, AlarmSeries]) -> None:
     assert alarms["Undecided"].value(sums("stable", clicks=100, undecided=300, unusable=0)) == 0.75
+
+
+def test_the_function_finds_the_parts_of_a_roles_alarm_by_how_their_names_begin(alarms: dict[str, AlarmSeries]) -> None:
+    for role in (Role.CHAMPION, Role.STABLE):
+        found = [name for name in alarms if name.startswith(alarms_of(role))]
+        assert len(found) == 4 + 2 * len(OperationsSettings().slices)
 
 
 def test_rollback_needs_a_model_alarm_and_infrastructure_that_is_well(prod: Synthesised) -> None:
