@@ -292,10 +292,12 @@ class OperationsSettings:
     """How long after its end an hour becomes final for billing."""
 
     def __post_init__(self) -> None:
-        _within("operations.period_s", self.period_s, 10, 3_600)
+        _within("operations.period_s", self.period_s, 60, 3_600)
         _within("operations.slow_period_s", self.slow_period_s, self.period_s, 86_400)
         _within("operations.periods", self.periods, 1, 60)
         _within("operations.datapoints", self.datapoints, 1, self.periods)
+        for name, period_s in (("period_s", self.period_s), ("slow_period_s", self.slow_period_s)):
+            _can_be_watched(f"operations.{name}", period_s, self.periods)
         _within("operations.least_clicks", self.least_clicks, 1, 1_000_000)
         _within("operations.least_slice_clicks", self.least_slice_clicks, 1, 1_000_000)
         _within("operations.least_expected", self.least_expected, 1, 1_000_000)
@@ -451,6 +453,15 @@ def _refuse_unknown(values: Mapping[str, Any], kind: Any, *, prefix: str) -> Non
             if not isinstance(value, Mapping):
                 raise StageInvalid(f"{prefix}{key} is a group; set one of its keys, as {prefix}{key}.<key>=<value>")
             _refuse_unknown(value, hints[key], prefix=f"{prefix}{key}.")
+
+
+def _can_be_watched(name: str, period_s: int, periods: int) -> None:
+    """Metrics come by the minute, and an alarm looks back a day at most, seven days where periods last an hour."""
+    longest_s = 86_400 if period_s < 3_600 else 7 * 86_400
+    if period_s % 60:
+        raise ValueError(f"{name} must be whole minutes, came {period_s} s")
+    if period_s * periods > longest_s:
+        raise ValueError(f"{periods} periods of {name} must last {longest_s} s at most, came {period_s} s each")
 
 
 def _within(key: str, value: int, least: int, most: int) -> None:

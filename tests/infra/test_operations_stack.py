@@ -154,8 +154,15 @@ def test_the_dashboard_begins_with_the_alarms_that_change_what_serves(prod: Synt
         ("datapoints", "4", "operations.datapoints"),
         ("fpr_bound", "0", "operations.fpr_bound"),
         ("dispersion", "-1", "operations.dispersion"),
+        ("period_s", "90", "operations.period_s must be whole minutes, came 90 s"),
+        ("period_s", "30", "operations.period_s"),
     ],
 )
 def test_bounds_that_make_no_sense_are_refused(key: str, value: str, told: str) -> None:
     with pytest.raises(StageInvalid, match=told):
         load_stage("dev", {f"operations.{key}": value})
+
+
+def test_alarms_that_look_further_back_than_can_be_watched_are_refused() -> None:
+    with pytest.raises(StageInvalid, match=r"8 periods of operations\.slow_period_s must last 604800 s at most"):
+        load_stage("dev", {"operations.periods": "8", "operations.slow_period_s": "86400"})
