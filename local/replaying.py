@@ -62,6 +62,25 @@ def replayed(session: Session, ask: Ask, *, on_hour: Callable[[HourOutcome], Non
     return outcomes
 
 
+def nothing_there(lake: Lake, start: dt.datetime, end: dt.datetime) -> str | None:
+    """What to tell where the ledger has no click of an interval: where its clicks lie; None where it has some.
+
+    Raises:
+        ObjectUnavailable: the lake cannot be listed.
+    """
+    from training.replay.lake import HOUR, LakeHours  # noqa: PLC0415 - polars
+
+    hours = LakeHours(lake).hours("verdicts/")
+    if any(start <= hour < end for hour in hours):
+        return None
+    if not hours:
+        return "The ledger has no click yet: verdicts reach the lake some minutes after they were given."
+    return (
+        "The ledger has no click of these hours. Intervals go by the time of the clicks; those of the ledger are from "
+        f"{hours[0]:%Y-%m-%dT%H:%MZ} to {hours[-1] + HOUR:%Y-%m-%dT%H:%MZ}."
+    )
+
+
 def publish(
     session: Session, outcomes: Sequence[HourOutcome], *, who: str, why: str, on_published: Callable[[int], None]
 ) -> int:

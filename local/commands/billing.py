@@ -16,11 +16,12 @@ from rich.console import RenderableType
 from local.commands.options import Profile, Region, Stage
 from local.commands.replay import hour_option
 from local.console import clicks_bar, console, facts, listing
-from local.replaying import lake_of
+from local.replaying import lake_of, nothing_there
 from local.session import Session
 from slidr.billing import WATERMARK_KEY, Adjustment, FinalHour, NetRow, Watermark, adjustments, final_key
 
 _HOUR: Final = dt.timedelta(hours=1)
+_SHOWN: Final = 40
 _BY: Final[dict[str, Callable[[NetRow], str]]] = {
     "advertiser": lambda row: row.advertiser,
     "hour": lambda row: f"{row.hour:%Y-%m-%d %H}:00",
@@ -40,7 +41,8 @@ def billing(
 ) -> None:
     """Show net clicks and money: what the verdicts in force say, corrections included.
 
-    Hours before the watermark are final: what has changed in them since is shown apart, as adjustments.
+    The rows with most clicks are shown, and the sum of all; --export has every hour and advertiser. Hours before the
+    watermark are final: what has changed in them since is shown apart, as adjustments.
 
     [bold]Examples[/]
 
@@ -55,7 +57,9 @@ def billing(
     session = Session(stage=stage, profile=profile, region=region)
     session.flush_deliveries()
     lake, begin, until = lake_of(session), hour_option(start, "--from"), hour_option(end, "--to")
-    hours = [begin + number * _HOUR for number in range(max(0, int((until - begin) / _HOUR)))]
+    if begin >= until:
+        raise typer.BadParameter(f"--to must be after --from, came {start} to {end}")
+    hours = [begin + number * _HOUR for number in range(int((until - begin) / _HOUR))]
     rows: list[NetRow] = []
     adjusted: list[Adjustment] = []
     with clicks_bar("reading the ledger", total=len(hours), of="hours") as bar:
@@ -65,6 +69,9 @@ def billing(
                 adjusted += adjustments(msgspec.json.decode(kept, type=FinalHour), net)
             rows += net
             bar.advance(1)
+    if not rows and (nothing := nothing_there(lake, begin, until)):
+        console.print(nothing, soft_wrap=True)
+        return
     rows = [row for row in rows if advertiser in {"", row.advertiser}]
     known = lake.find(WATERMARK_KEY)
     final_until = msgspec.json.decode(known, type=Watermark).final_until if known else None
@@ -82,14 +89,25 @@ def billing(
 
 def _table(rows: list[NetRow], by: str) -> RenderableType:
     groups: defaultdict[tuple[str, str], list[NetRow]] = defaultdict(list)
+    totals: defaultdict[str, list[NetRow]] = defaultdict(list)
     for row in rows:
         groups[_BY[by](row), row.currency].append(row)
+        totals[row.currency].append(row)
+    largest = sorted(groups.items(), key=lambda item: (-sum(row.clicks for row in item[1]), item[0]))[:_SHOWN]
     table = listing("Net clicks and money", by, "clicks", "INVALID", "UNDECIDED", "billed", "gross", "net", "currency")
-    for (name, currency), those in sorted(groups.items()):
-        counts = (sum(getattr(row, name) for row in those) for name in ("clicks", "invalid", "undecided", "billed"))
-        amounts = (sum(getattr(row, name) for row in those) / 1e6 for name in ("gross_micros", "net_micros"))
-        table.add_row(name, *(f"{count:,}" for count in counts), *(f"{amount:,.2f}" for amount in amounts), currency)
+    for (name, currency), those in sorted(largest) if by == "hour" else largest:
+        table.add_row(name, *_sums(those), currency)
+    if len(groups) > _SHOWN:
+        table.add_row(f"[dim]and {len(groups) - _SHOWN:,} more[/]")
+    for currency, those in sorted(totals.items()):
+        table.add_row("[bold]all[/]", *_sums(those), currency)
     return table
+
+
+def _sums(rows: list[NetRow]) -> list[str]:
+    counts = (sum(getattr(row, name) for row in rows) for name in ("clicks", "invalid", "undecided", "billed"))
+    amounts = (sum(getattr(row, name) for row in rows) / 1e6 for name in ("gross_micros", "net_micros"))
+    return [*(f"{count:,}" for count in counts), *(f"{amount:,.2f}" for amount in amounts)]
 
 
 def _write(rows: list[NetRow], path: Path) -> None:

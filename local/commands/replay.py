@@ -12,7 +12,7 @@ from functions.adapters.serving_state import PointerStore
 from local.audited import by_operator
 from local.commands.options import Profile, Region, Stage, Yes
 from local.console import clicks_bar, console, facts, listing
-from local.replaying import loaded_release, publish, replayed
+from local.replaying import lake_of, loaded_release, nothing_there, publish, replayed
 from local.session import Session
 from slidr.replay import Change, Difference, changes_by, merged, money
 
@@ -83,6 +83,9 @@ def replay(
     with clicks_bar("deciding again", total=len(ask.hours), of="hours") as bar:
         outcomes = replayed(session, ask, on_hour=lambda _: bar.advance(1))
     difference = merged(outcome.found.difference for outcome in outcomes)
+    if not difference.clicks and (told := nothing_there(lake_of(session), ask.start, ask.end)):
+        console.print(told, soft_wrap=True)
+        return
     console.print(shown(difference, outcomes, release_id=loaded.id))
     corrections = sum(outcome.found.corrections for outcome in outcomes)
     if not corrections:
@@ -110,7 +113,7 @@ def shown(difference: Difference, outcomes: list[HourOutcome], *, release_id: st
         ("another verdict", f"{difference.changed:,}"),
         ("left as they are", f"{difference.without_features:,} (no features of this spec were logged)"),
         ("refunded, charged", _amounts(difference.changes)),
-        ("hours found before", f"{sum(outcome.reused for outcome in outcomes):,}"),
+        ("found before", f"{sum(outcome.reused for outcome in outcomes):,} hours"),
     ]
     tables: list[RenderableType] = [facts("Replay", rows)]
     if difference.changes:

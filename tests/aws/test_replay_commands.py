@@ -194,6 +194,40 @@ def test_billing_follows_corrections_and_says_what_changed_in_final_hours(
     assert sum(int(row["clicks"]) for row in rows) == 40
 
 
+def test_billing_shows_the_largest_and_the_sum_of_all(stage: Session, lake: Lake) -> None:
+    made = FakeLake()
+    at = NOON + dt.timedelta(hours=5)
+    made.deliver([verdict(f"m-{n}", at=at, score=0.1, advertiser=f"shop-{n % 50}") for n in range(120)])
+    for key, body in made.objects.items():
+        lake.write(key, body)
+    code, text = run("billing", "--from", "2026-11-23T17:00Z", "--to", "2026-11-23T18:00Z")
+    assert code == 0
+    shown = [line.split() for line in text.splitlines() if "shop-" in line]
+    assert [int(row[1]) for row in shown] == [3] * 20 + [2] * 20
+    assert "and 10 more" in text
+    (total,) = [line.split() for line in text.splitlines() if line.split()[:1] == ["all"]]
+    assert total[1] == "120"
+    assert total[-2] == "30.00"
+
+
+@pytest.mark.parametrize("command", ["replay", "billing"])
+def test_an_interval_without_clicks_is_told_where_the_clicks_are(stage: Session, lake: Lake, command: str) -> None:
+    code, text = run(command, "--from", "2026-11-24T00:00Z", "--to", "2026-11-24T02:00Z")
+    assert code == 0
+    assert "no click of these hours" in text
+    assert "from 2026-11-23T12:00Z to 2026-11-23T13:00Z" in text
+    for key in lake.keys("verdicts/"):
+        lake.delete(key)
+    _, text = run(command, *INTERVAL)
+    assert "no click yet" in text
+
+
+def test_billing_must_end_after_it_begins(stage: Session, lake: Lake) -> None:
+    code, text = run("billing", "--from", "2026-11-24T02:00Z", "--to", "2026-11-24T00:00Z")
+    assert code == 2
+    assert "--to must be after --from" in text
+
+
 def test_an_hour_is_closed_once(stage: Session, lake: Lake) -> None:
     assert close_hours(lake, now=NOON + 50 * HOUR, since=NOON) == 2
     before = {key: lake.read(key) for key in lake.keys("billing/final/")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -13,6 +14,7 @@ from training.replay.decide import HourRecords
 from training.replay.read import hour_records
 
 HOUR: Final = dt.timedelta(hours=1)
+_PARTITION: Final = re.compile(r"date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})/")
 
 
 class LakeFiles(Protocol):
@@ -62,6 +64,13 @@ class LakeHours:
         if date not in self._dates:
             self._dates[date] = self.lake.keys(date)
         return [key for key in self._dates[date] if key.startswith(f"{table}{partition(hour)}")]
+
+    def hours(self, table: str) -> list[dt.datetime]:
+        """The hours that a table has objects of, in order; the whole table is listed."""
+        found = {
+            match.groups() for key in self.lake.keys(table) if (match := _PARTITION.match(key.removeprefix(table)))
+        }
+        return [dt.datetime.fromisoformat(f"{date}T{hour}:00+00:00") for date, hour in sorted(found)]
 
     def published(self, hour: dt.datetime) -> list[str]:
         """The keys of the corrections of an hour that were all published, whether or not the lake has them yet."""

@@ -74,7 +74,7 @@ class HourOutcome:
     hour: dt.datetime
     found: Found
     reused: bool
-    """Whether it had been found before."""
+    """Whether it had been found before; an hour without clicks was not."""
 
 
 def replay(ask: Ask, lake: LakeFiles, *, now: dt.datetime) -> Generator[HourOutcome]:
@@ -96,7 +96,7 @@ def replay(ask: Ask, lake: LakeFiles, *, now: dt.datetime) -> Generator[HourOutc
             if recount is not None and read.clicks is not None and read.found is not None:
                 recount.pass_over(read.clicks)
             if read.found is not None:
-                yield HourOutcome(hour=hour, found=read.found, reused=True)
+                yield HourOutcome(hour=hour, found=read.found, reused=read.reused)
                 continue
             recomputed = None
             if recount is not None and read.clicks is not None:
@@ -113,6 +113,8 @@ class _Hour:
 
     chunk: str
     found: Found | None
+    """What is known already: found before, or nothing where there is no click."""
+    reused: bool
     records: HourRecords
     clicks: pl.DataFrame | None = None
 
@@ -127,11 +129,17 @@ def _read(ask: Ask, hour: dt.datetime, listing: LakeHours) -> _Hour:
     found = msgspec.json.decode(known, type=Found) if known else None
     archive = archived_clicks(listing.bodies(clicks)) if ask.recompute else None
     if found is not None or not (verdicts or clicks):
-        return _Hour(chunk=chunk, found=found or Found(chunk=chunk), records=hour_records([]), clicks=archive)
+        return _Hour(
+            chunk=chunk,
+            found=found or Found(chunk=chunk),
+            reused=found is not None,
+            records=hour_records([]),
+            clicks=archive,
+        )
     records = hour_records(listing.bodies(verdicts), listing.bodies(published))
     if archive is None and _names_slices_otherwise(ask, records):
         archive = archived_clicks(listing.bodies(clicks))
-    return _Hour(chunk=chunk, found=None, records=records, clicks=archive)
+    return _Hour(chunk=chunk, found=None, reused=False, records=records, clicks=archive)
 
 
 def _names_slices_otherwise(ask: Ask, records: HourRecords) -> bool:

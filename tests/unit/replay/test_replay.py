@@ -154,6 +154,14 @@ def test_goes_on_where_it_was_interrupted_while_deciding() -> None:
     assert [one.reused for one in outcomes(lake, asked)] == [True, True, False, False]
 
 
+def test_an_hour_without_clicks_was_not_found_before() -> None:
+    lake = FakeLake()
+    lake.deliver([verdict("a")])
+    asked = ask(end=NOON + 3 * HOUR)
+    assert [one.reused for one in outcomes(lake, asked)] == [False, False, False]
+    assert [one.reused for one in outcomes(lake, asked)] == [True, False, False]
+
+
 def test_goes_on_where_it_was_interrupted_while_publishing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("functions.replay.apply_step.BATCH", 3)
     lake, stream = FakeLake(), FakeStream(room=7)
