@@ -258,6 +258,8 @@ class OperationsSettings:
     deviation_of_slice: float = 8.0
     dispersion: float = 20.0
     """How much more the number of INVALID clicks varies than were clicks independent: robots come in bursts."""
+    least_rate: float = 0.002
+    """IVR whose variance is added to what is expected: a slice in which none was INVALID may see some robots."""
     relative_error: float = 0.1
     """Of what a release expects."""
     too_few: float = 0.2
@@ -310,7 +312,7 @@ class OperationsSettings:
         _within("operations.settled_after_s", self.settled_after_s, 0, 86_400)
         _within("operations.final_after_h", self.final_after_h, 1, 720)
         _within("operations.slices", len(self.slices), 0, 40)
-        for name in ("deviation", "deviation_of_slice", "dispersion", "relative_error"):
+        for name in ("deviation", "deviation_of_slice", "dispersion", "least_rate", "relative_error"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"operations.{name} must be above 0, came {getattr(self, name)}")
         for name in (

@@ -1,8 +1,11 @@
 """Alarms on verdicts: what a role decides against what its release expects, overall and by slice.
 
-A period's deviation is (invalid - expected) / sqrt(dispersion x variance + (relative_error x expected)^2), in standard
-errors. `variance` is that of independent clicks; robots come in bursts, so it is multiplied by a dispersion; and what
-is expected is itself known to a relative error only. Below a minimum of clicks nothing is said.
+A period's deviation, in standard errors, is
+
+    (invalid - expected) / sqrt(dispersion x (variance + least_rate x clicks) + (relative_error x expected)^2)
+
+`variance` is that of independent clicks. Robots come in bursts, hence the dispersion, and where none was expected,
+hence the least rate; what is expected is itself known to a relative error only. Too few clicks say nothing.
 """
 
 from __future__ import annotations
@@ -99,10 +102,11 @@ def deviation_expression(settings: OperationsSettings, ids: Mapping[str, str], *
         least_clicks: below them it is 0.
 
     >>> deviation_expression(OperationsSettings(), {name: name for name in _DEVIATION}, least_clicks=200)
-    'IF(clicks >= 200, (invalid - expected) / (20.0 * variance + (0.1 * expected) ^ 2 + 0.01) ^ 0.5, 0)'
+    'IF(clicks >= 200, (invalid - expected) / (20.0 * (variance + 0.002 * clicks) + (0.1 * expected) ^ 2) ^ 0.5, 0)'
     """
     clicks, invalid, expected, variance = (ids[name] for name in ("clicks", "invalid", "expected", "variance"))
-    error = f"({settings.dispersion} * {variance} + ({settings.relative_error} * {expected}) ^ 2 + 0.01) ^ 0.5"
+    spread = f"{settings.dispersion} * ({variance} + {settings.least_rate} * {clicks})"
+    error = f"({spread} + ({settings.relative_error} * {expected}) ^ 2) ^ 0.5"
     return f"IF({clicks} >= {least_clicks}, ({invalid} - {expected}) / {error}, 0)"
 
 

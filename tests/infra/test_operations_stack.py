@@ -87,6 +87,14 @@ def test_a_slice_has_an_alarm_of_its_own(alarms: dict[str, AlarmSeries]) -> None
     assert alarm.value(sums(**usual(2_000, 0.6))) is None  # looks at its slice alone
 
 
+def test_a_few_robots_where_none_was_expected_are_no_fault_of_the_release(alarms: dict[str, AlarmSeries]) -> None:
+    alarm = alarms["Champion-Deviation-device-mobile-logged_in-true"]
+    none_expected = {"clicks": 600.0, "expected": 0.0, "variance": 0.0}
+    few, many = (alarm.value(sums(of_slice=SLICE, **none_expected, invalid=invalid)) for invalid in (6.0, 200.0))
+    assert alarm.states([few, few, few]) == ["OK"] * 3
+    assert alarm.states([many, many])[-1] == "ALARM"
+
+
 def test_undecided_clicks_blame_the_release_only_for_its_own_sake(alarms: dict[str, AlarmSeries]) -> None:
     silent = sums(**usual(500, 0.1, undecided=500, unusable=0))
     broken = sums(**usual(500, 0.1, undecided=500, unusable=500))
@@ -154,6 +162,7 @@ def test_the_dashboard_begins_with_the_alarms_that_change_what_serves(prod: Synt
         ("datapoints", "4", "operations.datapoints"),
         ("fpr_bound", "0", "operations.fpr_bound"),
         ("dispersion", "-1", "operations.dispersion"),
+        ("least_rate", "0", "operations.least_rate"),
         ("period_s", "90", "operations.period_s must be whole minutes, came 90 s"),
         ("period_s", "30", "operations.period_s"),
     ],
