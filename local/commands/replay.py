@@ -139,7 +139,7 @@ def _table(difference: Difference, title: str, column: str, key: Callable[[Chang
 def _amounts(changes: list[Change] | tuple[Change, ...]) -> str:
     return "; ".join(
         f"{one.refunded_micros / 1e6:,.2f}, {one.charged_micros / 1e6:,.2f} {one.currency}" for one in money(changes)
-    ) or "nothing (observe mode bills every click)"  # fmt: skip
+    ) or "nothing"  # fmt: skip
 
 
 def _named(session: Session, release: str) -> str:
