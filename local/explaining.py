@@ -14,6 +14,7 @@ from local.replaying import lake_of, loaded_release
 from local.session import Session
 from slidr.errors import SlidrError
 from slidr.features import SPEC_HASH
+from slidr.hours import hour_of_key
 from slidr.ledger import Ledger
 from slidr.verdict import Verdict
 
@@ -97,8 +98,8 @@ def _hour_of(hours: LakeHours, click_id: str) -> dt.datetime | None:
 
     by_hour: defaultdict[dt.datetime, list[str]] = defaultdict(list)
     for key in hours.lake.keys("verdicts/"):
-        text = key.rpartition("/")[0].removeprefix("verdicts/")
-        by_hour[dt.datetime.strptime(f"{text} +0000", "date=%Y-%m-%d/hour=%H %z")].append(key)
+        if hour := hour_of_key(key):
+            by_hour[hour].append(key)
     newest = max(by_hour, default=None)
     for hour in sorted(by_hour, reverse=True):
         if newest is not None and hour < newest - LOOK_BACK:

@@ -14,7 +14,9 @@ from functions.adapters.release_store import release_key
 from functions.adapters.verdict_stream import VerdictStream
 from functions.replay.apply_step import Publisher, apply_corrections
 from local.session import Session
+from slidr.hours import HOUR
 from slidr.release import RELEASE_FILE, WEIGHTS_FILE
+from slidr.replay import corrections_key
 
 if TYPE_CHECKING:
     from training.artifact import LoadedRelease
@@ -68,7 +70,7 @@ def nothing_there(lake: Lake, start: dt.datetime, end: dt.datetime) -> str | Non
     Raises:
         ObjectUnavailable: the lake cannot be listed.
     """
-    from training.replay.lake import HOUR, LakeHours  # noqa: PLC0415 - polars
+    from training.replay.lake import LakeHours  # noqa: PLC0415 - polars
 
     hours = LakeHours(lake).hours("verdicts/")
     if any(start <= hour < end for hour in hours):
@@ -89,8 +91,6 @@ def publish(
     Raises:
         PublishFailed: the stream did not take some; run the same replay again, and it goes on there.
     """
-    from training.replay.run import corrections_key  # noqa: PLC0415
-
     publisher = Publisher(
         lake=lake_of(session),
         stream=VerdictStream(session.client("kinesis"), session.outputs.verdict_stream, attempts=_PUBLISHING),

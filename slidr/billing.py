@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from slidr.hours import partition
+
 BILLING: Final = "billing/"
 WATERMARK_KEY: Final = f"{BILLING}watermark.json"
 """Where the lake tells up to when hours are final."""
@@ -93,7 +95,7 @@ def final_key(hour: dt.datetime) -> str:
     >>> final_key(dt.datetime(2026, 3, 4, 5, tzinfo=dt.UTC))
     'billing/final/date=2026-03-04/hour=05.json'
     """
-    return f"{BILLING}final/date={hour:%Y-%m-%d}/hour={hour:%H}.json"
+    return f"{BILLING}final/{partition(hour).rstrip('/')}.json"
 
 
 def matured_key(hour: dt.datetime) -> str:
@@ -102,7 +104,7 @@ def matured_key(hour: dt.datetime) -> str:
     >>> matured_key(dt.datetime(2026, 3, 4, 5, tzinfo=dt.UTC))
     'billing/matured/date=2026-03-04/hour=05.json'
     """
-    return f"{BILLING}matured/date={hour:%Y-%m-%d}/hour={hour:%H}.json"
+    return f"{BILLING}matured/{partition(hour).rstrip('/')}.json"
 
 
 def adjustments(final: FinalHour, now: Iterable[NetRow]) -> list[Adjustment]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import msgspec
 
 from slidr.contract import Instant
 from slidr.errors import SlidrError
+from slidr.hours import partition
 from slidr.verdict import Decision
 
 REPLAYS: Final = "replays/"
@@ -24,6 +26,20 @@ NEVER: Final = ""
 
 class ReplayRefused(SlidrError):
     """A replay that cannot be made as it was asked for."""
+
+
+def chunk_key(hour: dt.datetime, chunk: str) -> str:
+    """Where what a replay found of an hour is kept."""
+    return f"{CHUNKS}{partition(hour)}{chunk}.json"
+
+
+def corrections_key(hour: dt.datetime, chunk: str) -> str:
+    """Where the corrections of an hour are kept.
+
+    >>> corrections_key(dt.datetime(2026, 3, 4, 5, tzinfo=dt.UTC), "00ff")
+    'replays/corrections/date=2026-03-04/hour=05/00ff.jsonl.gz'
+    """
+    return f"{CORRECTIONS}{partition(hour)}{chunk}.jsonl.gz"
 
 
 def applied_key(corrections: str) -> str:

@@ -15,6 +15,7 @@ from local.cloud.parquet import Column, schema_of, to_parquet
 from slidr.archive import ArchivedClick
 from slidr.errors import PublishFailed
 from slidr.features import FEATURE_COUNT, FEATURE_INDEX, SPEC_HASH
+from slidr.hours import partition
 from slidr.pseudonym import Pseudonymiser
 from slidr.release import Release, release_id
 from slidr.replay import Applied
@@ -22,10 +23,8 @@ from slidr.verdict import Decision, Mode, Reason, Verdict, is_billable
 from tests.scoring_world import any_release
 from training.mlp_weights import Floats
 from training.replay.decide import Judge
-from training.replay.lake import partition
 
 NOON: Final = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
-HOUR: Final = dt.timedelta(hours=1)
 LATER: Final = NOON + dt.timedelta(days=1)
 SCORED: Final = FEATURE_INDEX["user.n_10s"]
 """The feature that FakeScorer takes for the score, in hundredths."""

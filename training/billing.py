@@ -9,9 +9,10 @@ import msgspec
 import polars as pl
 
 from slidr.billing import FINAL_AFTER, WATERMARK_KEY, FinalHour, NetRow, Watermark, final_key
+from slidr.hours import HOUR, hour_of, hours_between
 from slidr.verdict import Decision
 from training.replay.fold import in_force
-from training.replay.lake import HOUR, LakeFiles, LakeHours, hour_of
+from training.replay.lake import LakeFiles, LakeHours
 
 
 def net_rows(standing: pl.DataFrame, hour: dt.datetime) -> list[NetRow]:
@@ -61,7 +62,7 @@ def close_hours(
     known = lake.find(WATERMARK_KEY)
     begin = msgspec.json.decode(known, type=Watermark).final_until if known else hour_of(since)
     end = hour_of(now - final_after)
-    hours = [begin + number * HOUR for number in range(max(0, int((end - begin) / HOUR)))]
+    hours = hours_between(begin, end)
     for hour, rows in billed_hours(lake, hours):
         if lake.find(final_key(hour)) is None:
             final = FinalHour(hour=hour, closed_at=now, rows=tuple(rows))

@@ -15,12 +15,13 @@ import msgspec
 import polars as pl
 
 from slidr.billing import BILLING, FinalHour, HoursAsked, MaturedCell, MaturedHour, final_key, matured_key
+from slidr.hours import HOUR
 from slidr.verdict import Decision
 from training.billing import billed_hours
 from training.labels import ATTRIBUTION_WINDOW, UnusableTrainingData, attribute
 from training.lake_dataset import PURCHASE_COLUMNS
 from training.replay.fold import in_force
-from training.replay.lake import HOUR, LakeHours
+from training.replay.lake import LakeHours
 from training.replay.read import archived_clicks
 from training.replay_step import MountedLake
 

@@ -25,13 +25,13 @@ from local.replaying import lake_of
 from local.session import STATE_VARIABLE
 from local.sources.event import Event, Kind
 from local.sources.simulated import simulated_chunks
+from slidr.hours import hour_of
 from slidr.ledger import Ledger
 from slidr.pointer import promoted
 from slidr.replay import APPLIED, Applied
 from slidr.telemetry import Role, namespace
 from slidr.verdict import Decision, Verdict
 from tests.cloud.journey import CLICKS_PER_DAY, SEED
-from training.replay.lake import hour_of
 
 CLICKS: Final = 2_000
 _KILLS: Final = 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from functions.adapters.lake import Lake
-from functions.replay.plan_step import DAY, HOUR, partition
+from functions.replay.plan_step import DAY
 from functions.replay.settings import Settings
 from slidr.billing import (
     BILLING,
@@ -22,6 +22,7 @@ from slidr.billing import (
     final_key,
     matured_key,
 )
+from slidr.hours import HOUR, hour_of, hours_between, partition
 from slidr.pointer import Pointer
 from slidr.replay import APPLIED, CORRECTIONS
 from slidr.telemetry import Role
@@ -42,15 +43,15 @@ def plan_hours(event: Mapping[str, Any], lake: Lake, settings: Settings, *, now:
         ObjectUnavailable: the lake cannot be read or written.
     """
     run = f"{now:%Y%m%dT%H%M%S}-{str(event['execution'])[-12:]}"
-    settled = _floor(now - dt.timedelta(seconds=settings.settled_after_s))
+    settled = hour_of(now - dt.timedelta(seconds=settings.settled_after_s))
     newest = settled - WINDOW
     recent = [newest - number * HOUR for number in range(1, _MOST + 1)]
     counted = {key for day in {hour.date() for hour in recent} for key in lake.keys(f"{BILLING}matured/date={day}/")}
     matured = sorted(hour for hour in recent if matured_key(hour) not in counted and _has_verdicts(lake, hour))
     known = lake.find(WATERMARK_KEY)
-    end = _floor(now - dt.timedelta(hours=settings.final_after_h))
+    end = hour_of(now - dt.timedelta(hours=settings.final_after_h))
     begin = msgspec.json.decode(known, type=Watermark).final_until if known else end - _MOST * HOUR
-    final = [begin + number * HOUR for number in range(max(0, int((end - begin) / HOUR)))][:_MOST]
+    final = hours_between(begin, end)[:_MOST]
     prefix = f"{BILLING}runs/{run}/"
     ask = HoursAsked(matured=tuple(matured), final=tuple(final), now=now)
     lake.write(f"{prefix}ask/ask.json", msgspec.json.encode(ask))
@@ -114,7 +115,3 @@ def _keys(lake: Lake, ask: HoursAsked) -> list[str]:
         prefixes |= {f"clicks/{partition(hour + number * HOUR)}" for number in range(-window, window + 1)}
         prefixes |= {f"purchases/{partition(hour + number * HOUR)}" for number in range(window + 1)}
     return sorted({key for prefix in prefixes for key in lake.keys(prefix)})
-
-
-def _floor(at: dt.datetime) -> dt.datetime:
-    return at.astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0)

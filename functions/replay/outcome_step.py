@@ -10,7 +10,7 @@ import msgspec
 
 from functions.adapters.lake import Lake
 from functions.replay.plan_step import ReplayPlan, answered
-from slidr.replay import CORRECTIONS, Difference, HourFound, changes_by, merged, money
+from slidr.replay import Difference, HourFound, changes_by, corrections_key, merged, money
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
@@ -30,7 +30,7 @@ def summarise(event: Mapping[str, Any], lake: Lake) -> dict[str, Any]:
     difference = merged(hour.found.difference for hour in hours)
     listed = [
         {
-            "key": f"{CORRECTIONS}date={hour.hour:%Y-%m-%d}/hour={hour.hour:%H}/{hour.found.chunk}.jsonl.gz",
+            "key": corrections_key(hour.hour, hour.found.chunk),
             "who": plan.who,
             "why": plan.why,
         }

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,10 +24,10 @@ from functions.adapters.undecided_queue import UndecidedReader
 from functions.replay.settings import Settings
 from slidr.contract import Instant
 from slidr.counters import TTL_MS
+from slidr.hours import HOUR, hour_of, hours_between, partition
 from slidr.release import RELEASE_FILE, WEIGHTS_FILE
 from slidr.replay import APPLIED, CHUNKS, CORRECTIONS, REPLAYS, ReplayAsked, ReplayRefused
 
-HOUR: Final = dt.timedelta(hours=1)
 DAY: Final = dt.timedelta(days=1)
 WAITING: Final = f"{REPLAYS}undecided/"
 """Where hours with undecided clicks are noted between the queue and the replay that decides them."""
@@ -141,13 +141,13 @@ def _hours(
     return _noted(services, run=run, before=now - dt.timedelta(seconds=settings.settled_after_s))
 
 
-def _between(start: dt.datetime, end: dt.datetime) -> Iterable[dt.datetime]:
+def _between(start: dt.datetime, end: dt.datetime) -> list[dt.datetime]:
     for at in (start, end):
         if (at.minute, at.second, at.microsecond) != (0, 0, 0):
             raise ReplayRefused(f"a replay begins and ends at whole hours, came {at.isoformat()}")
     if start >= end:
         raise ReplayRefused(f"a replay must end after it begins, came {start.isoformat()} to {end.isoformat()}")
-    return (start.astimezone(dt.UTC) + number * HOUR for number in range(int((end - start) / HOUR)))
+    return hours_between(start, end)
 
 
 def _is_there(lake: Lake, hour: dt.datetime) -> bool:
@@ -162,7 +162,7 @@ def _noted(services: PlanServices, *, run: str, before: dt.datetime) -> tuple[li
     """
     lake = services.lake
     for number, batch in enumerate(services.queue.batches()):
-        hours = sorted({_floor(click.at) for click in batch.clicks})
+        hours = sorted({hour_of(click.at) for click in batch.clicks})
         lake.write(f"{WAITING}{run}-{number:05d}.json", msgspec.json.encode(hours))
         services.queue.delete(batch)
     notes: list[str] = []
@@ -177,7 +177,7 @@ def _noted(services: PlanServices, *, run: str, before: dt.datetime) -> tuple[li
 
 def _keys(lake: Lake, ask: ReplayAsked) -> list[str]:
     """All objects that the job of a day reads."""
-    hours = list(_between(ask.start, ask.end))
+    hours = hours_between(ask.start, ask.end)
     keys = [key for hour in hours for table in ("verdicts/", APPLIED, CORRECTIONS, CHUNKS, "clicks/")
             for key in lake.keys(f"{table}{partition(hour)}")]  # fmt: skip
     if ask.recompute:
@@ -197,15 +197,6 @@ def _release(named: str, pointers: PointerStore) -> str:
     if found is None:
         raise ReplayRefused(f"the pointer names no {named} release. Say which release decides: its id.")
     return found
-
-
-def _floor(at: dt.datetime) -> dt.datetime:
-    return at.astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0)
-
-
-def partition(hour: dt.datetime) -> str:
-    """The partition of an hour, as the lake's deliveries name it."""
-    return f"date={hour:%Y-%m-%d}/hour={hour:%H}/"
 
 
 def answered(lake: Lake, notes: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +18,8 @@ from local.console import clicks_bar, console, facts, listing
 from local.replaying import lake_of, nothing_there
 from local.session import Session
 from slidr.billing import WATERMARK_KEY, Adjustment, FinalHour, NetRow, Watermark, adjustments, final_key
+from slidr.hours import hours_between
 
-_HOUR: Final = dt.timedelta(hours=1)
 _SHOWN: Final = 40
 _BY: Final[dict[str, Callable[[NetRow], str]]] = {
     "advertiser": lambda row: row.advertiser,
@@ -59,7 +58,7 @@ def billing(
     lake, begin, until = lake_of(session), hour_option(start, "--from"), hour_option(end, "--to")
     if begin >= until:
         raise typer.BadParameter(f"--to must be after --from, came {start} to {end}")
-    hours = [begin + number * _HOUR for number in range(int((until - begin) / _HOUR))]
+    hours = hours_between(begin, until)
     rows: list[NetRow] = []
     adjusted: list[Adjustment] = []
     with clicks_bar("reading the ledger", total=len(hours), of="hours") as bar:

@@ -11,6 +11,7 @@ from local.commands.options import Profile, Region, Stage
 from local.console import console, facts, listing
 from local.explaining import Told, told_of
 from local.session import Session
+from slidr.hours import hour_of
 from slidr.verdict import Verdict
 
 _SHOWN: Final = 12
@@ -110,4 +111,4 @@ def _instant(text: str | None) -> dt.datetime | None:
         at = None
     if at is None or at.tzinfo is None:
         raise typer.BadParameter(f"--at takes a time with its zone, such as 2026-11-23T14:25Z, came {text!r}")
-    return at.astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0)
+    return hour_of(at)

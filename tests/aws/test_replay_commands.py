@@ -15,12 +15,13 @@ from functions.adapters.lake import Lake
 from functions.adapters.serving_state import Change, PointerStore
 from local.session import Session
 from slidr.features import FEATURE_COUNT, SPEC_HASH
+from slidr.hours import HOUR
 from slidr.pointer import promoted
 from slidr.release import EVIDENCE_FILE, RELEASE_FILE, WEIGHTS_FILE, Release
 from slidr.slices import SliceMap, Thresholds
 from slidr.verdict import Decision, Mode, Reason, Verdict
 from tests.aws.test_command_line import OUTPUTS, credentials, records_of, run, stage
-from tests.replay_world import HOUR, NOON, FakeLake, archived, verdict
+from tests.replay_world import NOON, FakeLake, archived, verdict
 from training.artifact import LoadedRelease, read_release, weights_sha256, write_release
 from training.billing import close_hours
 from training.mlp_weights import save_weights, standardisation

@@ -27,16 +27,16 @@ from infra.replay_machine import ReplayMachineSettings, replay_definition
 from local.cloud.parquet import Column, schema_of, to_parquet
 from slidr.archive import ArchivedPurchase
 from slidr.billing import WATERMARK_KEY, FinalHour, Watermark, final_key
+from slidr.hours import HOUR, partition
 from slidr.pointer import Pointer, promoted
 from slidr.release import RELEASE_FILE, WEIGHTS_FILE
 from slidr.replay import ReplayRefused
 from slidr.verdict import Decision, Reason, Verdict
 from tests.aws.test_replay_commands import release, rows_of, wrong
-from tests.replay_world import HOUR, NOON, FakeLake, FakeStream, archived, features, verdict
+from tests.replay_world import NOON, FakeLake, FakeStream, archived, features, verdict
 from training.artifact import LoadedRelease, write_release
 from training.hour_step import process_hours
 from training.mlp_weights import save_weights
-from training.replay.lake import partition
 from training.replay_step import process_replay
 from training.scoring import open_scorer
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
+from slidr.hours import hour_of_key, partition
 from slidr.replay import APPLIED, CORRECTIONS, Applied
 from training.replay.decide import HourRecords
 from training.replay.read import hour_records
-
-HOUR: Final = dt.timedelta(hours=1)
-_PARTITION: Final = re.compile(r"date=(\d{4}-\d{2}-\d{2})/hour=(\d{2})/")
 
 
 class LakeFiles(Protocol):
@@ -37,20 +34,6 @@ class LakeFiles(Protocol):
         ...
 
 
-def hour_of(at: dt.datetime) -> dt.datetime:
-    """The beginning of the hour that a time lies in, UTC."""
-    return at.astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0)
-
-
-def partition(hour: dt.datetime) -> str:
-    """The partition of an hour, as the lake's deliveries name it.
-
-    >>> partition(dt.datetime(2026, 3, 4, 5, tzinfo=dt.UTC))
-    'date=2026-03-04/hour=05/'
-    """
-    return f"date={hour:%Y-%m-%d}/hour={hour:%H}/"
-
-
 class LakeHours:
     """The hours of a lake; each date is listed once."""
 
@@ -67,10 +50,7 @@ class LakeHours:
 
     def hours(self, table: str) -> list[dt.datetime]:
         """The hours that a table has objects of, in order; the whole table is listed."""
-        found = {
-            match.groups() for key in self.lake.keys(table) if (match := _PARTITION.match(key.removeprefix(table)))
-        }
-        return [dt.datetime.fromisoformat(f"{date}T{hour}:00+00:00") for date, hour in sorted(found)]
+        return sorted({hour for key in self.lake.keys(table) if (hour := hour_of_key(key))})
 
     def published(self, hour: dt.datetime) -> list[str]:
         """The keys of the corrections of an hour that were all published, whether or not the lake has them yet."""

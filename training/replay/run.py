@@ -25,11 +25,12 @@ import msgspec
 import polars as pl
 
 from slidr.features import SPEC_HASH
-from slidr.replay import CHUNKS, CORRECTIONS, Found, ReplayRefused
+from slidr.hours import HOUR, hour_of, hours_between
+from slidr.replay import Found, ReplayRefused, chunk_key, corrections_key
 from training.backfill import WARM_UP
 from training.profiles import TOKENS, daily_traffic
 from training.replay.decide import HourRecords, Judge, Wanted, corrections, encoded, replay_hour
-from training.replay.lake import HOUR, LakeFiles, LakeHours, hour_of, partition
+from training.replay.lake import LakeFiles, LakeHours
 from training.replay.read import archived_clicks, hour_records
 from training.replay.recount import Recount
 
@@ -63,8 +64,7 @@ class Ask:
     @property
     def hours(self) -> list[dt.datetime]:
         """The beginnings of the hours."""
-        count = int((self.end - self.start) / HOUR)
-        return [self.start.astimezone(dt.UTC) + number * HOUR for number in range(count)]
+        return hours_between(self.start, self.end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,16 +155,6 @@ def _keep(lake: LakeFiles, hour: dt.datetime, found: Found, lines: bytes) -> Non
         packed = gzip.compress(lines, compresslevel=1, mtime=0)
         lake.write(corrections_key(hour, found.chunk), packed, content_type="application/gzip")
     lake.write(chunk_key(hour, found.chunk), msgspec.json.encode(found))  # last: a chunk that is there is whole
-
-
-def chunk_key(hour: dt.datetime, chunk: str) -> str:
-    """Where what was found of an hour is kept."""
-    return f"{CHUNKS}{partition(hour)}{chunk}.json"
-
-
-def corrections_key(hour: dt.datetime, chunk: str) -> str:
-    """Where the corrections of an hour are kept."""
-    return f"{CORRECTIONS}{partition(hour)}{chunk}.jsonl.gz"
 
 
 def _chunk(ask: Ask, hour: dt.datetime, keys: Sequence[str]) -> str:

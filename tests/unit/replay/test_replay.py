@@ -12,14 +12,15 @@ import pytest
 
 from functions.replay.apply_step import Publisher, apply_corrections
 from slidr.errors import PublishFailed
+from slidr.hours import HOUR
 from slidr.ledger import Ledger
-from slidr.replay import NEVER, Difference, ReplayRefused, merged, money
+from slidr.replay import NEVER, Difference, ReplayRefused, corrections_key, merged, money
 from slidr.slices import SliceMap, Thresholds
 from slidr.verdict import Decision, Mode, Reason, Verdict
 from tests import replay_world
-from tests.replay_world import HOUR, LATER, NOON, FakeLake, FakeStream, archived, features, judge, verdict
+from tests.replay_world import LATER, NOON, FakeLake, FakeStream, archived, features, judge, verdict
 from training.replay.decide import Wanted
-from training.replay.run import Ask, HourOutcome, corrections_key, replay
+from training.replay.run import Ask, HourOutcome, replay
 
 
 def ask(**changes: Any) -> Ask:
