@@ -47,6 +47,9 @@ PROFILE_COLUMNS: Final = (
     "ua.age_days",
 )
 """Columns of the profile matrix, float32, NaN where the key has no profile (absent by nature)."""
+MOST_AGE_DAYS: Final = 7
+"""A key is new, or a week old. Beyond, the age of what is always there is the date: it grows a day a day, a network
+finds labels in it, and later days, older than any that it saw, lose people to it (training/LOG.md)."""
 
 
 def _velocity(entity: str) -> list[Feature]:
@@ -79,19 +82,19 @@ def _members() -> list[Feature]:
 
 
 def _profiles() -> list[Feature]:
-    units = {"clicks_per_day": "clicks/day", "users_per_day": "users/day", "age_days": "days"}
+    kinds = {
+        "clicks_per_day": ("clicks/day", 28),
+        "users_per_day": ("users/day", 28),
+        "age_days": ("days", MOST_AGE_DAYS),
+    }
     known = [
         Feature(name=f"profile.{key}.known", entity=key, window_s=None, unit="flag") for key in ("ip", "user", "ua")
     ]
     values = [
-        Feature(
-            name=f"profile.{column}",
-            entity=column.partition(".")[0],
-            window_s=28 * 86_400,
-            unit=units[column.partition(".")[2]],
-            transform="log1p",
-        )
+        Feature(name=f"profile.{column}", entity=entity, window_s=days * 86_400, unit=unit, transform="log1p")
         for column in PROFILE_COLUMNS
+        for entity, _, kind in [column.partition(".")]
+        for unit, days in [kinds[kind]]
     ]
     return [*known, *values]
 
@@ -126,6 +129,10 @@ _GAP_FEATURES: Final = np.array(
 _KINDS: Final = ("ip", "user", "ua")
 _KNOWN: Final = np.array([FEATURE_INDEX[f"profile.{kind}.known"] for kind in _KINDS])
 _FIRST_OF_KIND: Final = np.array([PROFILE_COLUMNS.index(f"{kind}.clicks_per_day") for kind in _KINDS])
+_MOST: Final = np.array(
+    [MOST_AGE_DAYS if column.endswith(".age_days") else np.inf for column in PROFILE_COLUMNS], dtype=np.float32
+)
+"""Of each column of the profile matrix."""
 _PER_MEMBER: Final = np.array([FEATURE_INDEX[f"ip.clicks_per_{member}_24h"] for member in ("user", "session")])
 _OWN: Final = RAW_COLUMNS.index("ip.present")
 _CLICKS_24H: Final = RAW_COLUMNS.index("ip.n_24h")
@@ -253,12 +260,12 @@ def fill_context(matrix: Floats, context: ClickContext) -> None:
 def fill_profiles(matrix: Floats, profiles: Floats) -> None:
     """Write the features of the profiles into their columns of a matrix, shape (clicks, FEATURE_COUNT).
 
-    Where no key is known they are zeros.
+    Where no key is known they are zeros. Ages end at MOST_AGE_DAYS.
     """
     absent = np.isnan(profiles)
     matrix[:, _KNOWN] = ~absent[:, _FIRST_OF_KIND]
     start = FEATURE_INDEX[f"profile.{PROFILE_COLUMNS[0]}"]
-    matrix[:, start : start + len(PROFILE_COLUMNS)] = np.where(absent, np.float32(0.0), profiles)
+    matrix[:, start : start + len(PROFILE_COLUMNS)] = np.where(absent, np.float32(0.0), np.minimum(profiles, _MOST))
 
 
 def _gap_features(gaps_ms: Counts) -> Floats:

@@ -19,6 +19,7 @@ from slidr.features import (
     DEVICES,
     FEATURE_COUNT,
     FEATURE_NAMES,
+    MOST_AGE_DAYS,
     PROFILE_COLUMNS,
     ClickContext,
     assemble,
@@ -85,7 +86,9 @@ def plain_features(raw: dict[str, int], context: ClickContext, row: int, profile
     features |= {f"device.{device}": float(i == context.device[row]) for i, device in enumerate(DEVICES)}
     for key in ("ip", "user", "ua"):
         features[f"profile.{key}.known"] = float(not math.isnan(profile[f"{key}.clicks_per_day"]))
-    features |= {f"profile.{name}": 0.0 if math.isnan(value) else value for name, value in profile.items()}
+    for name, value in profile.items():
+        most = MOST_AGE_DAYS if name.endswith("age_days") else math.inf
+        features[f"profile.{name}"] = 0.0 if math.isnan(value) else min(value, most)
     return features
 
 
@@ -106,7 +109,18 @@ def test_every_feature_equals_its_plain_definition() -> None:
 
 def test_the_spec_is_the_one_that_releases_were_trained_with() -> None:
     """A new hash refuses every release there is: change it only with the features, never by accident."""
-    assert spec_hash() == "1564321a7d28cd7f"
+    assert spec_hash() == "1b192339cb7acb41"
+
+
+def test_the_age_of_a_key_tells_no_date() -> None:
+    """What was always there is a week old on every day, so that a model cannot learn from it which day it is."""
+    ages = [PROFILE_COLUMNS.index(f"{kind}.age_days") for kind in ("ip", "user", "ua")]
+    profiles = np.ones((3, len(PROFILE_COLUMNS)), dtype=np.float32)
+    profiles[:, ages] = np.array([[3.5], [MOST_AGE_DAYS + 1], [MOST_AGE_DAYS + 20]])
+    rng = np.random.default_rng(4)
+    matrix = assemble(any_counts(rng, 3), any_context(rng, 3), profiles)
+    found = matrix[:, [FEATURE_NAMES.index(f"profile.{kind}.age_days") for kind in ("ip", "user", "ua")]]
+    assert found.tolist() == [[3.5] * 3, [MOST_AGE_DAYS] * 3, [MOST_AGE_DAYS] * 3]
 
 
 def test_features_of_a_click_do_not_depend_on_its_batch() -> None:
