@@ -144,7 +144,7 @@ def _about_slices(result: Backtest) -> Iterator[Caution]:
     if borrowing and len(slices) > 1:
         text = (
             f"{borrowing} of {len(slices)} slices have too few purchasing clicks to choose on and use a wider slice's "
-            "threshold, whose people may be unlike theirs."
+            "threshold, raised where it would cost them more than the cap; its people may be unlike theirs."
         )
         yield Caution("Slices without a threshold of their own", text)
     one_class = [one for one in slices if not _ONE_CLASS <= one.human_share <= 1 - _ONE_CLASS]

@@ -55,7 +55,8 @@ class SliceOutcome:
     """Empty for all traffic."""
     threshold: float
     source: str
-    """Whose threshold it is: training.calibration.thresholds.OWN or the parent's name; empty for all traffic."""
+    """Whose threshold it is: OWN or CAPPED of training.calibration.thresholds, or the parent's name; empty for all
+    traffic."""
     chosen_on: int
     """Purchasing clicks of the rows that thresholds were chosen on."""
     predicted: SliceRates | None

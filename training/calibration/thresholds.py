@@ -25,6 +25,7 @@ N_MIN: Final = 100
 LEAST_SHARE: Final = 2.0
 """Of which one is the margin. Below, slices cost more than they bring on later days (training/LOG.md)."""
 OWN: Final = "own"
+CAPPED: Final = "capped"
 _MOST_RISES: Final = 100
 
 
@@ -81,7 +82,7 @@ class CalibrationSettings:
     margin: float = 1.0
     """Purchasing clicks that every threshold is charged beyond those it invalidates here: see `curves_of`."""
     cap_factor: float = CAP_FACTOR
-    """No slice's own threshold has an FPR above so many times the budget."""
+    """No slice has an FPR above so many times the budget, be its threshold its own or its parent's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +123,8 @@ class Calibration:
 
     thresholds: Thresholds
     source: Mapping[str, str]
-    """By slice: OWN, or the name of the parent whose threshold it uses (empty: all traffic)."""
+    """By slice: OWN; CAPPED, where its parent's threshold would cost it more than the cap, so that it has the lowest
+    that does not; or the name of the parent whose threshold it uses (empty: all traffic)."""
     allowance: float
     """Purchasing clicks that all thresholds together may invalidate."""
     knee: Knee
@@ -146,8 +148,8 @@ def calibrate(rows: CalibrationRows, settings: CalibrationSettings) -> Calibrati
     """Thresholds for every slice seen, within the budget on these rows.
 
     From all traffic down: a level's cells with enough purchases share what the budget leaves after the lists and after
-    the other cells, which use the threshold of the level above and are charged for what it costs there. Floors hold
-    in the slices, the last level.
+    the other cells, which use the threshold of the level above, or a higher one where that costs them more than the
+    cap, and are charged for what it costs there. Floors hold in the slices, the last level.
 
     Args:
         rows: at least one of them purchasing.
@@ -195,9 +197,14 @@ def _calibrated(rows: CalibrationRows, settings: CalibrationSettings) -> Calibra
         is_last = depth == len(rows.levels) - 1
         inherited, unseen = chosen[level.parent], unseen[level.parent]
         above = rows.levels[depth - 1].names
-        sources = [above[p] if sources[p] == OWN else sources[p] for p in level.parent.tolist()]
+        sources = [above[p] if sources[p] in {OWN, CAPPED} else sources[p] for p in level.parent.tolist()]
         bought = np.bincount(level.code[rows.purchased], minlength=len(level.names))
         own = (bought >= settings.n_min) & (bought * settings.budget >= settings.least_share)
+        least = _least_within_cap(rows, level, of=~own, settings=settings)
+        capped = least > inherited
+        inherited = np.maximum(inherited, least)
+        unseen = np.where(capped, settings.margin / np.maximum(bought, 1), unseen)
+        sources = [CAPPED if raised else source for raised, source in zip(capped.tolist(), sources, strict=True)]
         chosen = inherited
         if not own.any():
             continue
@@ -245,6 +252,20 @@ class _Slices:
     exact: FormOutcome
     paper: FormOutcome | None
     paper_failed: str
+
+
+def _least_within_cap(rows: CalibrationRows, level: Level, *, of: Flags, settings: CalibrationSettings) -> Floats:
+    """The lowest threshold of each of these cells whose FPR, on their own purchasing clicks, is within the cap; else 0.
+
+    Few purchasing clicks do not choose a threshold, but they can tell that the one of the level above sacrifices them.
+    """
+    least = np.zeros(len(level.names))
+    if of.any():
+        curves = curves_of(rows.scored(level, of), slices=int(of.sum()))
+        within = curves.leading(curves.fpr <= settings.cap_factor * settings.budget * (1.0 + SLACK))
+        at_cap = curves.threshold[curves.starts[:-1] + within - 1].astype(np.float64)
+        least[of] = np.where(curves.purchases > 0, at_cap, 0.0)
+    return least
 
 
 def _solved(

@@ -11,7 +11,7 @@ from training.backtest.cautions import Caution
 from training.backtest.plan import in_words
 from training.backtest.results import AdvertiserBill, Backtest, SliceOutcome
 from training.calibration.curve import NEVER
-from training.calibration.thresholds import OWN
+from training.calibration.thresholds import CAPPED, OWN
 from training.curves import Share
 from training.report.plots import Line, Mark, curve_plot, key, knee_mark, timeline
 from training.report.tables import table, with_note
@@ -169,7 +169,7 @@ def _slice_row(one: SliceOutcome) -> list[Markup | str]:
     if not one.name:
         threshold: Markup | str = "by slice"
     else:
-        source = "its own" if one.source == OWN else f"of {slice_title(one.source)}"
+        source = {OWN: "its own", CAPPED: "at its cap"}.get(one.source) or f"of {slice_title(one.source)}"
         said = "never" if one.threshold >= NEVER else f"{one.threshold:.4f}"
         threshold = with_note(said, f"{source}, chosen on {one.chosen_on:,}")
     realised = one.realised

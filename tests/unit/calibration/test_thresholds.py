@@ -15,6 +15,7 @@ from training.calibration import thresholds as thresholds_module
 from training.calibration.curve import NEVER
 from training.calibration.parents import levels_of
 from training.calibration.thresholds import (
+    CAPPED,
     OWN,
     CalibrationRows,
     CalibrationSettings,
@@ -107,6 +108,29 @@ def test_a_slice_with_few_purchases_uses_its_parent() -> None:
         replace(rows, levels=rows.levels[:2]), CalibrationSettings(budget=0.02, n_min=int(bought.max()))
     )
     assert set(mobile.values()) == {parents.thresholds.by_slice["device=mobile"]}
+    assert calibration.overall.fpr.count <= calibration.allowance
+
+
+def test_a_parents_threshold_costs_no_slice_more_than_the_cap() -> None:
+    """Few of its people buy: not enough to choose a threshold, but enough to tell that the parent's sacrifices them."""
+    rows = any_rows(shares=(0.3, 0.2, 0.5))
+    out, within = "device=tablet|logged_in=false", "device=tablet|logged_in=true"
+    purchased, scores = rows.purchased.copy(), rows.scores.copy()
+    for name, buyers, highest in ((out, 60, 1.0), (within, 200, 0.1)):
+        mine = np.flatnonzero(rows.levels[-1].code == rows.levels[-1].names.index(name))
+        purchased[mine] = False
+        purchased[mine[:buyers]] = True
+        scores[mine[:buyers]] = np.linspace(0.0, highest, buyers, dtype=np.float32)
+    rows = replace(rows, purchased=purchased, scores=scores)
+    settings = CalibrationSettings(budget=0.02, n_min=100)
+
+    calibration, uncapped = calibrate(rows, settings), calibrate(rows, replace(settings, cap_factor=1e6))
+
+    assert (uncapped.source[out], calibration.source[out]) == ("device=tablet", CAPPED)
+    assert uncapped.thresholds.by_slice[out] < calibration.thresholds.by_slice[out] < NEVER
+    cost = calibration.predicted[out].fpr
+    assert uncapped.predicted[out].fpr.count > cost.count == int(settings.cap_factor * settings.budget * 60)
+    assert calibration.source[within] == OWN
     assert calibration.overall.fpr.count <= calibration.allowance
 
 
