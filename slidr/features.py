@@ -81,22 +81,25 @@ def _members() -> list[Feature]:
     ]
 
 
+_PROFILE_UNITS: Final = {
+    "clicks_per_day": ("clicks/day", 28),
+    "users_per_day": ("users/day", 28),
+    "age_days": ("days", MOST_AGE_DAYS),
+}
+"""Unit and days of what a profile tells."""
+
+
+def _profile(column: str) -> Feature:
+    entity, _, kind = column.partition(".")
+    unit, days = _PROFILE_UNITS[kind]
+    return Feature(name=f"profile.{column}", entity=entity, window_s=days * 86_400, unit=unit, transform="log1p")
+
+
 def _profiles() -> list[Feature]:
-    kinds = {
-        "clicks_per_day": ("clicks/day", 28),
-        "users_per_day": ("users/day", 28),
-        "age_days": ("days", MOST_AGE_DAYS),
-    }
     known = [
         Feature(name=f"profile.{key}.known", entity=key, window_s=None, unit="flag") for key in ("ip", "user", "ua")
     ]
-    values = [
-        Feature(name=f"profile.{column}", entity=entity, window_s=days * 86_400, unit=unit, transform="log1p")
-        for column in PROFILE_COLUMNS
-        for entity, _, kind in [column.partition(".")]
-        for unit, days in [kinds[kind]]
-    ]
-    return [*known, *values]
+    return [*known, *map(_profile, PROFILE_COLUMNS)]
 
 
 FEATURES: Final[tuple[Feature, ...]] = (
