@@ -200,16 +200,19 @@ def _calibrated(rows: CalibrationRows, settings: CalibrationSettings) -> Calibra
         sources = [above[p] if sources[p] in {OWN, CAPPED} else sources[p] for p in level.parent.tolist()]
         bought = np.bincount(level.code[rows.purchased], minlength=len(level.names))
         own = (bought >= settings.n_min) & (bought * settings.budget >= settings.least_share)
-        cost = _purchasing_above(rows, level, inherited)
+        wrong = rows.purchased & (rows.scores >= inherited.astype(np.float32)[level.code])
+        cost = np.bincount(level.code[wrong], minlength=len(level.names)).astype(np.float64)
         capped = ~own & (cost > settings.cap_factor * settings.budget * bought * (1.0 + SLACK))
-        inherited = np.where(capped, _lowest_within_cap(rows, level, of=capped, settings=settings), inherited)
-        unseen = np.where(capped, settings.margin / np.maximum(bought, 1), unseen)
+        if capped.any():  # few purchases choose no threshold, but can tell that the parent's sacrifices a cell
+            curves = curves_of(rows.scored(level, capped), slices=int(capped.sum()))
+            at_cap = pose(curves, lists, cap_factor=settings.cap_factor).last
+            inherited[capped], cost[capped] = curves.threshold[at_cap], curves.wrong[at_cap]
+            unseen[capped] = settings.margin / bought[capped]
         sources = [CAPPED if raised else source for raised, source in zip(capped.tolist(), sources, strict=True)]
         chosen = inherited
         if not own.any():
             continue
-        charged = float(_purchasing_above(rows, level, inherited)[~own].sum())
-        charged += float((unseen * bought)[~own & (inherited < NEVER)].sum())
+        charged = float(cost[~own].sum() + (unseen * bought)[~own & (inherited < NEVER)].sum())
         slices = _solved(
             rows, level, own=own, spending=replace(lists, charged=charged), settings=settings, floors=is_last
         )
@@ -251,25 +254,6 @@ class _Slices:
     exact: FormOutcome
     paper: FormOutcome | None
     paper_failed: str
-
-
-def _purchasing_above(rows: CalibrationRows, level: Level, thresholds: Floats) -> Ints:
-    """Purchasing clicks of each cell that its threshold invalidates, shape (cells,)."""
-    wrong = rows.purchased & (rows.scores >= thresholds.astype(np.float32)[level.code])
-    return np.bincount(level.code[wrong], minlength=len(level.names))
-
-
-def _lowest_within_cap(rows: CalibrationRows, level: Level, *, of: Flags, settings: CalibrationSettings) -> Floats:
-    """The lowest threshold of each of these cells whose FPR, on their own purchasing clicks, is within the cap; else 0.
-
-    Few purchasing clicks do not choose a threshold, but they can tell that the one of the level above sacrifices them.
-    """
-    lowest = np.zeros(len(level.names))
-    if of.any():
-        curves = curves_of(rows.scored(level, of), slices=int(of.sum()))
-        within = curves.leading(curves.fpr <= settings.cap_factor * settings.budget * (1.0 + SLACK))
-        lowest[of] = curves.threshold[curves.starts[:-1] + within - 1]
-    return lowest
 
 
 def _solved(
