@@ -30,6 +30,7 @@ LONG: Final = (
     "quality",
     "certificate",
     "guardrails",
+    "later_days",
     "week",
     "clean_week",
     "rollback",

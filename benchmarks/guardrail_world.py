@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -11,8 +12,15 @@ import polars as pl
 
 from slidr.artifact import RELEASES_DIR
 from training.dataset import RESTART_EVERY, build_dataset, write_dataset
-from training.guardrails.day_summary import Archive, DaySummary, summarise_day
-from training.guardrails.model_summary import Entrant, read_entrant
+from training.guardrails import (
+    Result,
+    data_guardrails,
+    model_guardrails,
+    summarise_day,
+    summarise_models,
+)
+from training.guardrails.day_summary import Archive, DaySummary
+from training.guardrails.model_summary import Entrant, ModelSummary, read_entrant
 from training.labels import label
 from training.profiles import daily_traffic, profile_matrix
 from training.simulator import Events, Traffic
@@ -42,13 +50,17 @@ class World:
     """The training set of all days; labels as known in the end."""
     folder: Path
     """For datasets and releases."""
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    """Of its releases, where they are not HYPERPARAMETERS."""
     summaries: dict[int, DaySummary] = field(default_factory=dict)
     """By day, as made when it was the newest."""
 
 
-def open_world(seed: int, events: Events, folder: Path) -> World:
+def open_world(
+    seed: int, events: Events, folder: Path, *, clicks_per_day: int = CLICKS_PER_DAY, **hyperparameters: str
+) -> World:
     """Days 0 to LAST."""
-    traffic = Traffic(seed=seed, start=MONDAY, clicks_per_day=CLICKS_PER_DAY, events=events)
+    traffic = Traffic(seed=seed, start=MONDAY, clicks_per_day=clicks_per_day, events=events)
     log = simulated_log(traffic, days=LAST + 1)
     arrived = (pl.col("at") + ARRIVES_AFTER).alias("arrived_at")
     log = SimulatedLog(
@@ -59,7 +71,7 @@ def open_world(seed: int, events: Events, folder: Path) -> World:
     )
     profiles = profile_matrix(log.clicks, daily_traffic(log.clicks), history_days=PROFILE_DAYS)
     rows = build_dataset(log.clicks, log.purchases, until=log.until, profiles=profiles, restart_every=RESTART_EVERY)
-    return World(traffic=traffic, log=log, rows=rows, folder=folder)
+    return World(traffic=traffic, log=log, rows=rows, folder=folder, hyperparameters=hyperparameters)
 
 
 def start_of(day: int) -> dt.datetime:
@@ -109,7 +121,8 @@ def trained(rows: pl.DataFrame, folder: Path, **hyperparameters: str) -> Path:
 
 def champion_of(world: World) -> Entrant:
     """Made from days 0 to 9."""
-    return read_entrant(trained(known_rows(world, first=0, last=WINDOW - 1), world.folder / "champion"))
+    rows = known_rows(world, first=0, last=WINDOW - 1)
+    return read_entrant(trained(rows, world.folder / "champion", **world.hyperparameters))
 
 
 def candidate_rows(world: World, day: int) -> pl.DataFrame:
@@ -120,3 +133,17 @@ def candidate_rows(world: World, day: int) -> pl.DataFrame:
 def later_rows(world: World, day: int) -> pl.DataFrame:
     """The day that judges."""
     return between(known_rows(world, first=day - WINDOW, last=day), day, day)
+
+
+def candidate_of(world: World, day: int) -> Path:
+    """The folder of the release that is judged on this day; trained once."""
+    folder = world.folder / f"candidate-{day}"
+    done = list((folder / "model" / RELEASES_DIR).glob("r-*"))
+    return done[0] if done else trained(candidate_rows(world, day), folder, **world.hyperparameters)
+
+
+def judged(world: World, champion: Entrant, day: int) -> tuple[ModelSummary, tuple[Result, ...]]:
+    """What the day's candidate does on it, and the results of all guardrails on day and candidate."""
+    today, trailing = summarised(world, day)
+    summary = summarise_models(read_entrant(candidate_of(world, day)), champion, later_rows(world, day))
+    return summary, (*data_guardrails(today, trailing), *model_guardrails(summary))

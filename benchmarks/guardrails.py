@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,9 +32,11 @@ from benchmarks.guardrail_world import (
     WINDOW,
     World,
     between,
+    candidate_of,
     candidate_rows,
     champion_of,
     date_of,
+    judged,
     later_rows,
     open_world,
     summarised,
@@ -66,7 +69,7 @@ WORLDS: Final = {
     2004: replace(VARYING, sale_days=(5, 15), marketplace_opens=12),
     2005: Events(),
 }
-"""Seeds on which no bound was set; 1001 to 1005, with the same events, are those on which they were."""
+"""Seeds on which no bound was set."""
 
 FIGURES: Final = {
     "injected": "anomalies written",
@@ -96,11 +99,15 @@ def measure() -> Measured:
     with tempfile.TemporaryDirectory(prefix="slidr-guardrails-") as folder:
         cases: list[Case] = []
         clean: dict[str, tuple[Result, ...]] = {}
+        values: defaultdict[str, list[float]] = defaultdict(list)
         for seed, events in WORLDS.items():
             world = open_world(seed, events, Path(folder) / str(seed))
             champion = champion_of(world)
             for day in range(FIRST, LAST + 1):
-                clean[f"world {seed}, day {day}"] = _clean_day(world, champion, day)
+                _, results = judged(world, champion, day)
+                clean[f"world {seed}, day {day}"] = stopped_by(results)
+                for result in results:
+                    values[result.name].append(result.value)
             console.print(f"  world {seed}: {sum(map(bool, clean.values()))} of {len(clean)} clean days stopped")
             if not cases:
                 cases = [*_data_cases(world), *_model_cases(world, champion), *_endpoint_cases()]
@@ -124,23 +131,10 @@ def measure() -> Measured:
             f"worlds {min(WORLDS)} to {max(WORLDS)} of {CLICKS_PER_DAY:,} clicks a day, {WINDOW} days make a release",
             "purchases vary in four worlds; sales on days 12 and 15, new marketplaces from days 13 and 12",
             "no loop runs here: what is shown is that guardrails stop, not that a loop obeys them",
+            *(f"clean {name}: {min(found):.4g} to {max(found):.4g}" for name, found in values.items()),
         ],
         missed=missed,
     )  # fmt: skip
-
-
-def _clean_day(world: World, champion: Entrant, day: int) -> tuple[Result, ...]:
-    today, trailing = summarised(world, day)
-    candidate = read_entrant(_candidate(world, day))
-    summary = summarise_models(candidate, champion, later_rows(world, day))
-    return stopped_by((*data_guardrails(today, trailing), *model_guardrails(summary)))
-
-
-def _candidate(world: World, day: int) -> Path:
-    """The release that is judged on this day; trained once."""
-    folder = world.folder / f"candidate-{day}"
-    done = list((folder / "model" / "releases").glob("r-*"))
-    return done[0] if done else trained(candidate_rows(world, day), folder)
 
 
 def _names(run: Callable[[], tuple[Result, ...]]) -> tuple[str, ...]:
@@ -160,19 +154,19 @@ def _data_cases(world: World) -> list[Case]:
     )
     rows = rows_of(given)
 
-    def judged(rows: pl.DataFrame, given: Deliveries) -> tuple[Result, ...]:
+    def judged_day(rows: pl.DataFrame, given: Deliveries) -> tuple[Result, ...]:
         return data_guardrails(summarise_day(rows, archive_of(given), day=date_of(DAY)), trailing)
 
     # Undisturbed, the same way must let the day pass: else a stop says nothing of the anomaly.
-    control = Case(anomaly="(nothing: passes)", by="", stopped=_names(lambda: judged(rows, given)) or ("",))
+    control = Case(anomaly="(nothing: passes)", by="", stopped=_names(lambda: judged_day(rows, given)) or ("",))
     if not control.holds:
         return [control]
     cases = []
     for anomaly, (by, disturb) in DELIVERED.items():
         disturbed = disturb(given)
-        cases.append(Case(anomaly=anomaly, by=by, stopped=_names(partial(_judged_again, disturbed, judged))))
+        cases.append(Case(anomaly=anomaly, by=by, stopped=_names(partial(_judged_again, disturbed, judged_day))))
     for anomaly, (by, change) in ROWS.items():
-        cases.append(Case(anomaly=anomaly, by=by, stopped=_names(partial(judged, change(rows), given))))
+        cases.append(Case(anomaly=anomaly, by=by, stopped=_names(partial(judged_day, change(rows), given))))
     return cases
 
 
@@ -184,7 +178,7 @@ def _judged_again(
 
 def _model_cases(world: World, champion: Entrant) -> list[Case]:
     later, rows = later_rows(world, DAY), candidate_rows(world, DAY)
-    good = _candidate(world, DAY)
+    good = candidate_of(world, DAY)
 
     def case(anomaly: str, by: str, make: Callable[[], Path], on: pl.DataFrame = later) -> Case:
         def run() -> tuple[Result, ...]:
